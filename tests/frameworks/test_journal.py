@@ -49,7 +49,7 @@ def test_two_commands_at_one_result_are_told_apart(tmp_path):
     out = tmp_path / "out.csv"
     with Journal(out, {}) as first:
         first.write("key", {"uptake": 1.0})
-        with pytest.raises(DataError, match="another command is at it"), Journal(out, {}):
+        with pytest.raises(DataError, match="another command is writing it"), Journal(out, {}):
             pass
     with Journal(out, {}) as later:
         assert list(later.found) == ["key"]

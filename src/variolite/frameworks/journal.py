@@ -67,7 +67,7 @@ def continued(path: Path) -> tuple[IO[bytes], list[Any]]:
     """Open a file of JSON lines to add to it, and read what it holds; None for a damaged line.
 
     It is only added to, never written again: a kill at any moment loses nothing. Other processes
-    are kept off it until it is closed; raises a DataError where one is at it already.
+    are kept off it until it is closed; raises a DataError where one writes it already.
     """
     with ExitStack() as stack:
         file = path.open("a+b")
@@ -105,7 +105,7 @@ def _hold(file: IO[bytes], path: Path) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         hint = "Wait until it has ended, or give another --out"
-        raise DataError("another command is at it", where=str(path), hint=hint) from None
+        raise DataError("another command is writing it", where=str(path), hint=hint) from None
     except OSError:  # A file system without locks.
         return
 

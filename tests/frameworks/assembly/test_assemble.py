@@ -204,7 +204,7 @@ def test_a_folder_that_cannot_be_used_is_refused_before_nets_are_read(
         run(table, tmp_path, units)
     pytest.importorskip("fcntl", reason="locks files")
     held = module._Ledger(tmp_path / "out")
-    with pytest.raises(DataError, match="another command is at it"):
+    with pytest.raises(DataError, match="another command is writing it"):
         run(table, tmp_path / "out", units)
     held.close()
 

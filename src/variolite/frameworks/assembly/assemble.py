@@ -2,7 +2,7 @@
 
 A row names a net and building units. They are placed by compatibility, relaxed, and checked; where
 that fails, it is tried again with other choices among equals. What comes of every row, a structure
-or a failure with its reason, is written at once, so that an interrupted run goes on where it was.
+or a failure with its reason, is written at once, so that an interrupted run resumes.
 """
 
 from __future__ import annotations

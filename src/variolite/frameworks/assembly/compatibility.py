@@ -127,7 +127,7 @@ class Compatibility:
         return self._chemistry[unit]
 
     def why_charged(self, counts: Mapping[str, int]) -> str:
-        """Why so many of these units cannot be neutral together; empty where they can."""
+        """Why this number of units cannot be neutral together; empty where they can."""
         charges = [(n * np.array(self.chemistry(unit).charge)) for unit, n in counts.items()]
         least, most = np.sum(charges, axis=0)
         if least <= 0 <= most:

@@ -353,7 +353,7 @@ class _Bodies:
 
 
 def _finer_lattices(times: int) -> list[Floats]:
-    """Every integer matrix H, up to the choice of basis, for which H^-1 L has so many points."""
+    """Every integer matrix H of this determinant, up to the choice of basis."""
     found = []
     for a in range(1, times + 1):
         for c in range(1, times // a + 1):

@@ -1,8 +1,8 @@
 """Checks that a framework could exist, under the names that MOFChecker gave them.
 
 Each looks at one structure and returns what is wrong, or nothing. They know atoms and cell only, so
-that the same checks evaluate assembled candidates and published structures. Two atoms count as bonded
-up to `SLACK` beyond the sum of their covalent radii, a metal and another up to `METAL_SLACK`.
+that assembled candidates and published structures get the same checks. Two atoms count as bonded up
+to `SLACK` beyond the sum of their covalent radii, a metal and another up to `METAL_SLACK`.
 """
 
 from __future__ import annotations

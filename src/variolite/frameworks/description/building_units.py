@@ -142,8 +142,8 @@ def _short(error: Exception) -> str:
 
 _REASONS = {
     "2-periodic": "a building unit is a layer",
-    "3-periodic": "a building unit goes on in three dimensions",
-    "No periodic component": "no part of the structure goes on for ever",
+    "3-periodic": "a building unit is periodic in three dimensions",
+    "No periodic component": "no part of the structure is periodic",
     "bare 1-periodic": "a rod without connections",
 }
 

@@ -3,7 +3,7 @@
 Each structure is read, reduced to its primitive Niggli cell and given to three tasks in worker
 processes: its pores, and two readers of its building units. A task that fails, dies or takes too
 long costs its own columns; the column ``problem`` says why. What is done is in a journal beside
-the table, so that a run that was interrupted goes on.
+the table, so that an interrupted run resumes.
 """
 
 from __future__ import annotations

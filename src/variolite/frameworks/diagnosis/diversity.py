@@ -1,7 +1,7 @@
 """How many different states a sample shows, how many it could show, and how far it is from data.
 
-Counts are whole numbers per state, (K,) or (..., K). A number of states is never reported without the
-number of draws: everything that depends on it is taken at a stated n.
+Counts are whole numbers per state, (K,) or (..., K). A number of states is never reported without
+the number of draws: everything that depends on it is taken at a stated n.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 The gas is inserted, deleted, moved and turned at a fixed chemical potential, that of the gas
 outside by the equation of Peng and Robinson. Lennard-Jones forces end at a cutoff and are shifted
 to zero there, charges are summed after Ewald, as in the workflow of the authors of CRAFTED.
-Beginning with an empty framework, the run goes on until the error of the mean is as small as asked.
+Beginning with an empty framework, it adds cycles until the error of the mean is as small as asked.
 """
 
 from __future__ import annotations
