@@ -3,71 +3,40 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import combinations, permutations
+from itertools import permutations
 
 import numpy as np
 import polars as pl
 
 from variolite.frameworks.columns import UNITS
-from variolite.frameworks.diagnosis.tallies import Layout, Tally, tally
+from variolite.frameworks.diagnosis.tallies import Tallies, Tally
 from variolite.scoring.intervals import IntArray
-
-_SAME_ORDER = 0.9999  # rank correlation of columns of which one follows from the other
 
 
 @dataclass(frozen=True)
 class Degeneracy:
-    """Sets and categories, their combination, and what is constant or the same twice.
+    """Sets and categories of training rows, their combination, and what is constant or a function.
 
     ``states`` has the number of different values and the share of those seen once; ``functions``
-    pairs of a column and another that follows from it; ``information`` the mutual information of
-    two over their mean entropy: as it is, and adjusted for chance, since in sparse tables
-    everything seems dependent.
+    pairs of a column and another that follows from it.
     """
 
     states: dict[str, tuple[int, float]]
     constant: tuple[str, ...]
     functions: tuple[tuple[str, str], ...]
-    information: dict[str, tuple[float, float]]
 
 
-def degeneracy(train: pl.DataFrame, layout: Layout | None = None) -> Degeneracy:
-    """Look at a table before anything is trained on it."""
-    from sklearn.metrics import adjusted_mutual_info_score, normalized_mutual_info_score
-
-    layout = layout or Layout()
-    t = tally(train, train, [train], layout)
-    words = [column for column in t.columns.values() if column.kind != "number"]
-    constant = [c.name for c in words if len(c.states) == 1]
-    varying = [c for c in words if len(c.states) > 1]
-    functions = [(a.name, b.name) for a, b in permutations(varying, 2) if _follows(a, b, t.train)]
-    information = {}
-    for a, b in combinations(varying, 2):
-        x, y = a.code[t.train], b.code[t.train]
-        both = (x >= 0) & (y >= 0)
-        if both.any():
-            scores = (normalized_mutual_info_score, adjusted_mutual_info_score)
-            plain, adjusted = (float(score(x[both], y[both])) for score in scores)
-            information[f"{a.name} x {b.name}"] = (plain, adjusted)
-    numbers = [n for n in dict.fromkeys((*layout.numbers, *UNITS)) if n in train.columns]
-    ranked = []
-    for name in numbers:
-        values = train[name].cast(pl.Float64, strict=False)
-        distinct = values.drop_nulls().n_unique()
-        if distinct == 1:
-            constant.append(name)
-        elif distinct > 1:
-            ranked.append((name, values))
-    for (one, first), (other, second) in combinations(ranked, 2):
-        pair = pl.DataFrame({"x": first, "y": second}).drop_nulls()
-        if pair.height > 2:
-            rho = pair.select(pl.corr("x", "y", method="spearman")).item()
-            functions += [(one, other)] if abs(rho) > _SAME_ORDER else []
-    counts = {c.name: c.counts(t.train) for c in (t.combination, *words)}
+def degeneracy(t: Tallies, train: pl.DataFrame) -> Degeneracy:
+    """Look at training rows; their numeric columns are all those that a unit is known of."""
+    counts = {c.name: c.counts(t.train) for c in (t.combination, *t.words)}
     states = {
-        name: (int((c > 0).sum()), float((c == 1).sum() / c.size)) for name, c in counts.items()
+        n: (int((c > 0).sum()), float((c == 1).sum() / (c > 0).sum())) for n, c in counts.items()
     }
-    return Degeneracy(states, tuple(constant), tuple(functions), information)
+    constant = [c.name for c in t.words if states[c.name][0] == 1]
+    constant += [n for n in UNITS if n in train.columns and train[n].drop_nulls().n_unique() == 1]
+    varying = [c for c in t.words if c.name not in constant]
+    functions = [(a.name, b.name) for a, b in permutations(varying, 2) if _follows(a, b, t.train)]
+    return Degeneracy(states, tuple(constant), tuple(functions))
 
 
 def _follows(given: Tally, other: Tally, rows: IntArray) -> bool:

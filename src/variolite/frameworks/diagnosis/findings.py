@@ -18,9 +18,7 @@ FEW_STATES = 20  # combinations of the training rows below which the data are th
 MATCH = 0.03  # total variation beyond its floor up to which a marginal matches
 TOO_FEW, TOO_MANY = 0.9, 1.1  # distinct over expected
 _LONG_TAIL = 0.5  # share of combinations seen once
-_DEPENDENT = 0.95  # mutual information, adjusted for chance
 _COPIES = 0.5
-_TEMPERED = 0.2  # logarithm of a temperature that is not 1
 _GAIN = 0.5  # share of the gain of real rows over independent marginals
 _NAN = float("nan")
 
@@ -77,16 +75,13 @@ class ModelFacts:
     ``kl`` is the divergence of the posterior from the prior per dimension, ``information`` the
     mutual information of rows and latents (`posterior_information`); ``latent_drop`` and
     ``condition_drop`` are what the log-likelihood loses when latents, or conditions, are permuted
-    between rows; ``hits`` and ``random_hits`` the shares of generated rows that meet their
-    condition, and that meet one drawn at random.
+    between rows.
     """
 
     kl: Sequence[float] | None = None
     information: float | None = None
     latent_drop: float | None = None
     condition_drop: float | None = None
-    hits: float | None = None
-    random_hits: float | None = None
 
     @property
     def active(self) -> int | None:
@@ -95,24 +90,17 @@ class ModelFacts:
 
     def figures(self) -> list[Figure]:
         """Return what is known as figures."""
-        known = {
-            "active dimensions": (self.active, len(self.kl) if self.kl is not None else _NAN),
-            "KL": (None if self.kl is None else float(np.sum(self.kl)), _NAN),
-            "mutual information": (self.information, _NAN),
-            "loss with latents permuted": (self.latent_drop, 0.0),
-            "loss with conditions permuted": (self.condition_drop, 0.0),
-            "hit rate": (self.hits, _NAN if self.random_hits is None else self.random_hits),
-        }
-        words = {"active dimensions": "dimensions", "hit rate": "random conditions"}
+        size = _NAN if self.kl is None else len(self.kl)
+        known = [
+            ("active dimensions", self.active, size, "dimensions"),
+            ("KL", None if self.kl is None else float(np.sum(self.kl)), _NAN, "nats per row"),
+            ("mutual information", self.information, _NAN, "nats per row"),
+            ("loss with latents permuted", self.latent_drop, 0.0, "nats per row"),
+            ("loss with conditions permuted", self.condition_drop, 0.0, "nats per row"),
+        ]
         return [
-            Figure(
-                quantity=name,
-                of="model",
-                value=value,
-                reference=beside,
-                against=words.get(name, "nats per row"),
-            )
-            for name, (value, beside) in known.items()
+            Figure(quantity=name, of="model", value=value, reference=beside, against=against)
+            for name, value, beside, against in known
             if value is not None
         ]
 
@@ -140,7 +128,7 @@ class _Known:
         """Total variation beyond the floor, and beyond what training rows have, by column."""
         trained = self.all("marginal TVD, training rows")
         return {
-            of: figure.value - max(figure.reference, trained[of].value if of in trained else 0.0)
+            of: figure.value - max(figure.reference, trained[of].value)
             for of, figure in self.all(quantity).items()
         }
 
@@ -154,19 +142,18 @@ def findings_of(
 ) -> tuple[Finding, ...]:
     """Evaluate the figures of `diagnosis`, the most upstream cause first."""
     known = _Known(figures, combination)
+    parts = (_data(known, table), _decoding(known, table), _model(model or ModelFacts()))
     found = [
         Finding(name=name, level=level, text=text, advice=advice)
-        for name, level, text, advice in (
-            *_data(known, table),
-            *_decoding(known, table),
-            *_model(model),
-            *_variety(known),
-            *_copies(known),
-            *_left_out(left_out),
-        )
+        for part in (*parts, _variety(known), _copies(known), _left_out(left_out))
+        for name, level, text, advice in part
     ]
     if all(finding.level != "warning" for finding in found):
-        found.append(_healthy(known))
+        ratio, tail = known.get("distinct over expected"), known.get("tail coverage")
+        text = f"No collapse: distinct over expected {ratio.value:.2f} at {ratio.n or 0:,} draws"
+        if np.isfinite(tail.value):
+            text += f"; of the tail {tail.value:.0%} is shown at {tail.n or 0:,}"
+        found.append(Finding(name="no_collapse", level="ok", text=text))
     return tuple(found)
 
 
@@ -184,9 +171,6 @@ def _data(known: _Known, table: Degeneracy) -> _Found:
         pairs = ", ".join(f"{other} of {one}" for one, other in table.functions)
         text = f"One column is a function of another: {pairs}"
         yield "function", "note", text, "They count twice in a loss, and need not be generated"
-    close = [pair for pair, (_, adjusted) in table.information.items() if adjusted > _DEPENDENT]
-    if close and not table.functions:
-        yield "dependent", "note", f"Nearly the same information: {', '.join(close)}", None
     if once > _LONG_TAIL and states >= FEW_STATES:
         text = f"Long tail: {once:.0%} of {states} combinations of {known.combination} "
         text += "are seen once among training rows"
@@ -205,18 +189,9 @@ def _decoding(known: _Known, table: Degeneracy) -> _Found:
             text += f"({argmax.value:.3f})"
             advice = "Draw from the probabilities at temperature 1; argmax is for reconstruction"
             yield "decoding_artefact", "note", text, advice
-    for of, figure in known.all("fitted temperature").items():
-        if sampled.get(of, 0.0) > MATCH and abs(np.log(figure.value)) > _TEMPERED:
-            cold = figure.value < 1
-            text = f"The {of} are {'sharper' if cold else 'flatter'} than the data: as drawn from "
-            text += f"training frequencies at temperature {figure.value:.2f}"
-            advice = "Draw at temperature 1" if cold else "Lower the temperature or the balance"
-            yield "sharpened" if cold else "flattened", "warning", text, advice
 
 
-def _model(model: ModelFacts | None) -> _Found:
-    if model is None:
-        return
+def _model(model: ModelFacts) -> _Found:
     unused = [
         words
         for value, words in (
@@ -230,11 +205,8 @@ def _model(model: ModelFacts | None) -> _Found:
         text = f"Posterior collapse: {' and '.join(unused)}"
         advice = "Lower beta, lengthen its warm-up, use free bits or a smaller decoder"
         yield "posterior_collapse", "warning", text, advice
-    drop, hits, random = model.condition_drop, model.hits, model.random_hits
-    ignored = drop is not None and drop < ACTIVE_NATS
-    if ignored or (hits is not None and random is not None and hits <= random):
-        reason = "permuting it changes nothing" if ignored else "hits are those of a random one"
-        text = f"The condition is ignored: {reason}"
+    if model.condition_drop is not None and model.condition_drop < ACTIVE_NATS:
+        text = "The condition is ignored: permuting it changes nothing"
         advice = "Check that the decoder is given it by name; train with it on more rows"
         yield "condition_ignored", "warning", text, advice
 
@@ -293,11 +265,3 @@ def _left_out(names: Sequence[str]) -> _Found:
     if names:
         text = f"Not compared, since one of the tables lacks it: {', '.join(names)}"
         yield "left_out", "note", text, None
-
-
-def _healthy(known: _Known) -> Finding:
-    ratio, tail = known.get("distinct over expected"), known.get("tail coverage")
-    text = f"No collapse: distinct over expected {ratio.value:.2f} at {ratio.n or 0:,} draws"
-    if np.isfinite(tail.value):
-        text += f"; of the tail {tail.value:.0%} is shown at {tail.n or 0:,}"
-    return Finding(name="no_collapse", level="ok", text=text)

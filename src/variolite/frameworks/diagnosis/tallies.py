@@ -7,24 +7,22 @@ that lack a value are left out where that column is looked at.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
-from itertools import pairwise, zip_longest
-from typing import Any
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from itertools import zip_longest
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy.sparse import csr_array, identity
+from scipy.sparse import csr_array
 
 from variolite.errors import DataError
-from variolite.frameworks.columns import SEPARATOR, join, split
+from variolite.frameworks.columns import SEPARATOR, split
 from variolite.scoring.intervals import FloatArray, IntArray
 
 BINS = 5
 COMMON = 5
 """Real rows from which on a member is a state of its own; the others are one state together."""
-_NOTHING = np.array([np.nan])
 
 
 @dataclass(frozen=True)
@@ -55,20 +53,23 @@ class Layout:
 
 @dataclass(frozen=True)
 class Tally:
-    """One column: ``states``, the ``code`` of every row (-1 where missing), and ``profile``.
+    """One column of S states with M members in all: the ``code`` of every row, -1 where missing.
 
-    ``content`` (S, M) has what a state is made of, one for each of its members; ``profile`` (S, K)
-    has the shares over those that are common among real rows, all others together in the last.
-    ``exact`` is the code of the value itself, numbers to four digits.
+    ``content`` (S, M) is 1 for the members of a state; a category is its only member. ``profile``
+    (S, K) has the shares over members that are common among real rows, the others together in the
+    last; numbers have their S bins.
     """
 
     name: str
     kind: str
-    states: tuple[str, ...]
+    members: tuple[str, ...]
     code: IntArray
     content: csr_array
     profile: FloatArray
-    exact: IntArray
+
+    @property
+    def states(self) -> int:
+        return int(self.content.shape[0])
 
     def rows(self, which: IntArray) -> FloatArray:
         """Shares over the members (n, K), zero in rows that lack the column."""
@@ -78,7 +79,7 @@ class Tally:
     def counts(self, which: IntArray) -> IntArray:
         """Rows of every state (S,)."""
         code = self.code[which]
-        return np.bincount(code[code >= 0], minlength=len(self.states))
+        return np.bincount(code[code >= 0], minlength=self.states)
 
     def known(self, which: IntArray) -> int:
         """Rows that have the column."""
@@ -91,13 +92,14 @@ class Tally:
 
 @dataclass(frozen=True)
 class Tallies:
-    """Training rows, held-out rows and samples, (one per seed), and the columns that all have.
+    """Training rows, held-out rows and samples (one per seed), and the columns that all have.
 
-    ``train``, ``held_out`` and ``samples`` are row numbers of the columns; ``combination`` is the
-    code of the combination of every row and ``combined`` what it consists of; ``left_out`` are
-    columns that one of the tables lacks.
+    ``frame`` has their rows one below the other, in which ``train``, ``held_out`` and ``samples``
+    are places; ``families`` are of the real rows. ``combination`` joins the columns ``combined``;
+    ``left_out`` are columns that one of the tables lacks.
     """
 
+    frame: pl.DataFrame
     train: IntArray
     held_out: IntArray
     samples: tuple[IntArray, ...]
@@ -105,69 +107,61 @@ class Tallies:
     columns: dict[str, Tally]
     combination: Tally
     combined: tuple[Tally, ...]
-    left_out: tuple[str, ...] = field(default=())
+    left_out: tuple[str, ...]
+
+    @property
+    def words(self) -> list[Tally]:
+        """Sets and categories."""
+        return [column for column in self.columns.values() if column.kind != "number"]
+
+    @property
+    def numbers(self) -> list[Tally]:
+        return [column for column in self.columns.values() if column.kind == "number"]
 
 
 def tally(
-    train: pl.DataFrame,
-    held_out: pl.DataFrame,
-    samples: Sequence[pl.DataFrame],
-    layout: Layout,
+    train: pl.DataFrame, held_out: pl.DataFrame, samples: Sequence[pl.DataFrame], layout: Layout
 ) -> Tallies:
     """Code the tables. Raises DataError if one is empty or none has a column to look at."""
     tables = [train, held_out, *samples]
-    names = ("training rows", "held-out rows", *["generated rows"] * max(1, len(samples)))
-    for name, table in zip_longest(names, tables):
+    where = ("training rows", "held-out rows", *["generated rows"] * max(1, len(samples)))
+    for name, table in zip_longest(where, tables):
         if table is None or not table.height:
             raise DataError("the table has no rows", where=name)
-    ends = np.cumsum([table.height for table in tables])
-    parts = [np.arange(end - table.height, end) for end, table in zip(ends, tables, strict=True)]
-    real = np.concatenate(parts[:2])
-    columns, left_out = {}, []
-    for kind, names in (
-        ("set", layout.sets),
-        ("category", layout.categories),
-        ("number", layout.numbers),
-    ):
-        for name in names:
-            read: Callable[[pl.Series], Any] = _numbers if kind == "number" else _words
-            stacked = [read(table[name]) if name in table.columns else _NOTHING for table in tables]
-            filled = [bool(_known(values).any()) for values in stacked]
-            if not all(filled):
-                left_out += [name] if any(filled) else []
-            elif kind == "number":
-                columns[name] = _binned(name, np.concatenate(stacked), parts[0])
-            else:
-                columns[name] = _worded(name, kind, np.concatenate(stacked), real)
-    combined = [columns[name] for name in layout.combination if name in columns]
+    kinds = dict.fromkeys(layout.sets, "set") | dict.fromkeys(layout.categories, "category")
+    kinds |= dict.fromkeys(layout.numbers, "number")
+    clean = [
+        pl.DataFrame([_clean(table[n], kind) for n, kind in kinds.items() if n in table.columns])
+        for table in tables
+    ]
+    filled = {name: [name in t.columns and t[name].count() > 0 for t in clean] for name in kinds}
+    shared = [name for name, known in filled.items() if all(known)]
+    combined = [name for name in layout.combination if name in shared]
     if not combined:
         what = f"none of {', '.join(layout.combination)} is filled in all tables"
         raise DataError(what, where="diagnosis", hint="give tables that describe frameworks")
+    frame = pl.concat([table.select(shared) for table in clean])
+    ends = np.cumsum([table.height for table in tables])
+    parts = np.split(np.arange(ends[-1]), ends[:-1])
+    real = np.arange(ends[1])
+    columns = {
+        name: _binned(frame[name], parts[0])
+        if kinds[name] == "number"
+        else _worded(frame[name], kinds[name], real)
+        for name in shared
+    }
+    joined = frame.select(pl.concat_str(combined, separator=" + ").alias(" x ".join(combined)))
     return Tallies(
+        frame=frame,
         train=parts[0],
         held_out=parts[1],
         samples=tuple(parts[2:]),
         families=_families(train, held_out),
         columns=columns,
-        combination=combination_of(combined),
-        combined=tuple(combined),
-        left_out=tuple(left_out),
+        combination=_worded(joined.to_series(), "category", real),
+        combined=tuple(columns[name] for name in combined),
+        left_out=tuple(n for n, known in filled.items() if any(known) and not all(known)),
     )
-
-
-def combination_of(columns: Sequence[Tally]) -> Tally:
-    """Join columns to one whose states are the combinations that occur."""
-    codes = np.stack([column.code for column in columns], axis=1)
-    known = (codes >= 0).all(axis=1)
-    found, inverse = np.unique(codes[known], axis=0, return_inverse=True)
-    code = np.full(len(codes), -1)
-    code[known] = inverse.reshape(-1)
-    states = tuple(
-        " + ".join(column.states[c] for column, c in zip(columns, row, strict=True))
-        for row in found
-    )
-    name = " x ".join(column.name for column in columns)
-    return Tally(name, "combination", states, code, *_alone(len(states)), code)
 
 
 def joint_rows(columns: Sequence[Tally], rows: Sequence[IntArray]) -> FloatArray:
@@ -181,73 +175,55 @@ def joint_rows(columns: Sequence[Tally], rows: Sequence[IntArray]) -> FloatArray
     return out
 
 
-def _words(series: pl.Series) -> NDArray[np.str_]:
-    """Texts, "" where missing; lists of texts are sets."""
-    if series.dtype == pl.List(pl.String):
-        series = series.list.join(SEPARATOR)
+def _clean(series: pl.Series, kind: str) -> pl.Series:
+    """Texts or numbers, null where missing; members of sets are sorted, so that order is none."""
+    if kind == "number":
+        values = series.cast(pl.Float64, strict=False)
+        return values.set(~values.is_finite(), None)
     try:
-        words = series.cast(pl.String).fill_null("").str.strip_chars()
+        texts = series.list.join(SEPARATOR) if series.dtype == pl.List(pl.String) else series
+        texts = texts.cast(pl.String).str.strip_chars()
     except pl.exceptions.PolarsError:
         what = f"the column holds {series.dtype}, not texts"
         raise DataError(what, where=series.name) from None
-    return words.to_numpy().astype(str)
+    if kind == "set":
+        member = pl.element().str.strip_chars()
+        members = texts.str.split(SEPARATOR).list.eval(member.filter(member != "").unique().sort())
+        texts = members.list.join(SEPARATOR)
+    return texts.set(texts == "", None)
 
 
-def _known(values: NDArray[Any]) -> NDArray[np.bool_]:
-    return np.isfinite(values) if values.dtype.kind == "f" else np.asarray(values != "")
-
-
-def _numbers(series: pl.Series) -> FloatArray:
-    values = series.cast(pl.Float64, strict=False).to_numpy().astype(np.float64)
-    return np.where(np.isfinite(values), values, np.nan)
-
-
-def _binned(name: str, values: FloatArray, train: IntArray) -> Tally:
-    known = values[train][np.isfinite(values[train])]
+def _binned(values: pl.Series, train: IntArray) -> Tally:
+    known = values.gather(train).drop_nulls().to_numpy()
     # Ties at zero (no accessible pore) may fill a bin: equal edges become one.
     edges = np.unique(np.quantile(known, np.linspace(0, 1, BINS + 1)[1:-1]))
     edges = edges[edges > known.min()]
-    code = np.where(np.isfinite(values), np.searchsorted(edges, values, side="right"), -1)
-    bounds = ["", *(f"{edge:.3g}" for edge in edges), ""]
-    states = tuple(f"{low}..{high}" for low, high in pairwise(bounds))
-    rounded = pl.Series(values, nan_to_null=True).round_sig_figs(4).rank("dense").fill_null(0)
-    exact = rounded.to_numpy().astype(np.int64)
-    return Tally(name, "number", states, code, *_alone(len(states)), exact)
+    numbers = values.to_numpy()
+    code = np.where(np.isfinite(numbers), np.searchsorted(edges, numbers, side="right"), -1)
+    bins = np.eye(len(edges) + 1)
+    return Tally(values.name, "number", (), code, csr_array(bins), bins)
 
 
-def _alone(states: int) -> tuple[csr_array, FloatArray]:
-    """Content and profile of states that are members themselves."""
-    content = csr_array(identity(states, format="csr"))
-    # A combination is never spread over its members; its profile would have no use, and no end.
-    return content, np.eye(states) if states <= BINS else np.zeros((states, 0))
+def _worded(texts: pl.Series, kind: str, real: IntArray) -> Tally:
+    from sklearn.preprocessing import MultiLabelBinarizer
 
-
-def _worded(name: str, kind: str, words: NDArray[np.str_], real: IntArray) -> Tally:
-    """Code a column of texts; sets are sorted first, so that order makes no state."""
-    raw, inverse = np.unique(words, return_inverse=True)
-    clean = [join(split(word)) if kind == "set" else str(word) for word in raw]
-    states = tuple(sorted({word for word in clean if word}))
-    place = {word: index for index, word in enumerate(states)} | {"": -1}
-    code = np.array([place[word] for word in clean])[inverse.reshape(-1)]
+    states = texts.drop_nulls().unique().sort()
+    code = (texts.rank("dense").cast(pl.Int64) - 1).fill_null(-1).to_numpy()
     parts = [split(state) if kind == "set" else (state,) for state in states]
-    members = {part: i for i, part in enumerate(sorted({p for some in parts for p in some}))}
-    columns = [members[part] for some in parts for part in some]
-    starts = np.r_[0, np.cumsum([len(some) for some in parts])]
-    shape = (len(states), len(members))
-    content = csr_array((np.ones(len(columns)), np.array(columns, int), starts), shape=shape)
-    counted = content.T @ np.bincount(code[real][code[real] >= 0], minlength=len(states))
-    common = np.asarray(counted) >= COMMON
-    each = content.multiply(1.0 / np.maximum(np.diff(starts), 1)[:, None]).tocsr()
-    rare = np.asarray(each[:, np.flatnonzero(~common)].sum(axis=1)).reshape(-1, 1)
-    profile = np.hstack([each[:, np.flatnonzero(common)].toarray(), rare])
-    return Tally(name, kind, states, code, content, profile, code)
+    binarizer = MultiLabelBinarizer(sparse_output=True)
+    content = csr_array(binarizer.fit_transform(parts), dtype=np.float64)
+    found = Tally(texts.name, kind, tuple(binarizer.classes_), code, content, np.empty((0, 0)))
+    common = found.member_counts(real) >= COMMON
+    shares = csr_array(content.multiply(1.0 / content.sum(axis=1)[:, None]))
+    rare = shares[:, np.flatnonzero(~common)].sum(axis=1)[:, None]
+    profile = np.hstack([shares[:, np.flatnonzero(common)].toarray(), rare])
+    return replace(found, profile=profile)
 
 
 def _families(*tables: pl.DataFrame) -> NDArray[np.str_]:
     """Family of every real row: its own name, or a number of its own, where there is no column."""
-    out: list[str] = []
+    texts: list[str | None] = []
     for table in tables:
         known = next((name for name in ("family", "name") if name in table.columns), None)
-        texts = table[known].cast(pl.String).to_list() if known else [None] * table.height
-        out += [text or f"row {len(out) + i}" for i, text in enumerate(texts)]
-    return np.array(out)
+        texts += table[known].cast(pl.String).to_list() if known else [None] * table.height
+    return np.array([text or f"row {place}" for place, text in enumerate(texts)])
