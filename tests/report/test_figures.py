@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 
 from page_layout import layout_faults, read_page
 from variolite.report import figures
 from variolite.report.clouds import CELLS, density
-from variolite.report.style import ACCENT, axes_at, figure_style, new_figure, to_svg
+from variolite.report.style import ACCENT, OTHER, axes_at, figure_style, new_figure, to_svg
 
 
 def ticks_of(axis, target=4):
@@ -139,6 +140,30 @@ def test_histogram_holds_all_values():
         figures.histogram(axes, values, figures.ValueAxis.fitting(values), noun="crystals")
         (bars,) = [patch for patch in axes.patches if hasattr(patch, "get_data")]
     assert bars.get_data().values.sum() == 300
+
+
+def test_shares_by_bin_are_of_all_values():
+    edges = figures.ValueAxis(1.0, 1000.0, "log").edges(3)
+    assert edges == pytest.approx([1, 10, 100, 1000])
+    signed = figures.ValueAxis(-9.0, 9.0, "symlog").edges(2)
+    assert signed == pytest.approx([-9, 0, 9])
+    with figure_style():
+        axes = axes_at(new_figure(100), 10, 10, 80, 80)
+        sets = [np.array([2.0, 2.0, 20.0, np.nan]), np.array([0.1, 5e4])]
+        figures.shares_by_bin(axes, edges, sets, [ACCENT, OTHER])
+    line, bars = axes.patches
+    assert line.get_data().values == pytest.approx([200 / 3, 100 / 3, 0])
+    assert bars.get_data().values == pytest.approx([50, 0, 50])
+    assert bars.get_fill()
+    assert not line.get_fill()
+
+
+@pytest.mark.parametrize(("hits", "of"), [(38, 40), (5, 10), (0, 20)])
+def test_the_interval_of_a_share_is_wilsons(hits, of):
+    found = figures.share_whisker(hits, of)
+    interval = binomtest(hits, of).proportion_ci(method="wilson")
+    assert found.mean == pytest.approx(100 * hits / of)
+    assert [found.low, found.high] == pytest.approx([100 * interval.low, 100 * interval.high])
 
 
 @given(st.lists(st.text("abcdefgi 01", max_size=60), min_size=1, max_size=20), st.floats(120, 800))

@@ -71,6 +71,15 @@ class ValueAxis:
         """Return values with those beyond the limits moved to the nearer one; NaN stays."""
         return np.clip(values, self.low, self.high)
 
+    def edges(self, bins: int) -> Floats:
+        """Return the edges of bins, [bins + 1], that are equally wide on the paper."""
+        if self.kind == "log":
+            return np.geomspace(self.low, self.high, bins + 1)
+        if self.kind == "symlog":
+            low, high = (math.asinh(end / self.threshold) for end in (self.low, self.high))
+            return self.threshold * np.sinh(np.linspace(low, high, bins + 1))
+        return np.linspace(self.low, self.high, bins + 1)
+
     def on(self, axes: Axes, which: Which, ticks: int = 5) -> None:
         """Give axes this axis, with about so many ticks at round values."""
         locator: Locator | None = None
@@ -236,8 +245,7 @@ def histogram(axes: Axes, values: Floats, axis: ValueAxis, *, noun: str, bins: i
     """Draw how many of the values [n] lie where, with lines at the median and at 95 %."""
     axis.on(axes, "x")
     known = axis.inside(values[np.isfinite(values)])
-    spaced = np.geomspace if axis.kind == "log" else np.linspace
-    counts, edges = np.histogram(known, bins=spaced(axis.low, axis.high, bins + 1))
+    counts, edges = np.histogram(known, bins=axis.edges(bins))
     shade = blend(("#ffffff", style.ACCENT), 0.55)
     axes.stairs(counts, edges, fill=True, facecolor=shade, edgecolor=style.ACCENT)
     axes.set_ylim(0, max(float(counts.max(initial=0)), 1.0) * 1.06)
@@ -247,6 +255,21 @@ def histogram(axes: Axes, values: Floats, axis: ValueAxis, *, noun: str, bins: i
         middle, high = np.quantile(known, [0.5, 0.95])
         axes.axvline(middle, color=style.INK, linewidth=1.6)
         axes.axvline(high, color=style.SECOND, linewidth=1.6, linestyle=style.DASHES)
+
+
+def shares_by_bin(
+    axes: Axes, edges: Floats, values: Sequence[Floats], colours: Sequence[str]
+) -> None:
+    """Draw which per cent of values [n] lie in each bin, those beyond the edges at the ends.
+
+    One line above another; what has the colour `style.OTHER` is bars behind all of them.
+    """
+    for some, colour in zip(values, colours, strict=False):
+        known, filled = some[np.isfinite(some)], colour == style.OTHER
+        counts, _ = np.histogram(np.clip(known, edges[0], edges[-1]), edges)
+        share = 100 * counts / max(len(known), 1)
+        axes.stairs(share, edges, fill=filled, color=colour, linewidth=1.8, zorder=2 - filled)
+    axes.set_xlim(edges[0], edges[-1])
 
 
 # Intervals
@@ -267,6 +290,15 @@ class Whisker:
     def bounded(self) -> bool:
         """Whether there is an interval."""
         return math.isfinite(self.low) and math.isfinite(self.high)
+
+
+def share_whisker(hits: int, of: int, colour: str = style.ACCENT) -> Whisker:
+    """Return a share in per cent with its 95 % interval by Wilson's score method (Wilson 1927)."""
+    # By hand: loading scipy.stats for it would take longer than drawing the figure.
+    z, share = 1.959963984540054, hits / of
+    middle = (share + z**2 / (2 * of)) / (1 + z**2 / of)
+    half = z / (1 + z**2 / of) * math.sqrt(share * (1 - share) / of + z**2 / (4 * of**2))
+    return Whisker(100 * share, 100 * (middle - half), 100 * (middle + half), colour)
 
 
 @dataclass(frozen=True)

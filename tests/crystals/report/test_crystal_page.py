@@ -14,7 +14,7 @@ from variolite.crystals import matching
 from variolite.crystals.elements import SYMBOLS
 from variolite.crystals.field import FIELD
 from variolite.crystals.files.store import open_store, write_store
-from variolite.crystals.report.crystal_figures import Groups, match_share
+from variolite.crystals.report.crystal_figures import Groups
 from variolite.crystals.report.crystal_run import CrystalRun
 from variolite.errors import RunFolderError
 from variolite.report.formatting import chemical, significant
@@ -270,16 +270,6 @@ def test_scores_of_reconstruction_are_understood(crystal_run):
     assert "match_rate" not in scores.text()
     strict = "strict: atoms within 0.1 free lengths, cell lengths within 5\u00a0%, angles within 3°"
     assert strict in scores.find("figcaption")[0].text()
-
-
-def test_the_interval_of_a_share_is_wilsons():
-    """Both ends solve (p - share)² = z² p (1 - p) / n, z being the 97.5 % point of a normal."""
-    share = match_share(np.array([1.0] * 38 + [0.0] * 2))
-    assert share.mean == pytest.approx(95)
-    for end in (share.low / 100, share.high / 100):
-        assert (end - 0.95) ** 2 == pytest.approx(1.959964**2 * end * (1 - end) / 40, rel=1e-4)
-    assert share.low < 95 < share.high
-    assert match_share(np.empty(0)) is None
 
 
 def test_accuracy_of_elements(pairs, sections):

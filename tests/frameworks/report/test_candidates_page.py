@@ -14,8 +14,9 @@ from variolite.frameworks.assembly.structure_checks import CHECKS
 from variolite.frameworks.assembly.unit_library import Unit
 from variolite.frameworks.commands import app
 from variolite.frameworks.optional import is_there
-from variolite.frameworks.report import candidates_page as module
-from variolite.frameworks.report.candidates_page import Molecules, candidate_table, candidates_page
+from variolite.frameworks.report import candidate_table as module
+from variolite.frameworks.report.candidate_table import Molecules, candidate_table, molecule_of
+from variolite.frameworks.report.candidates_page import candidates_page
 
 needs_rdkit = pytest.mark.skipif(not is_there("rdkit"), reason="molecules are drawn by RDKit")
 HOSTILE = HOSTILE_BYTES.replace("\x00", "").replace("\x07", "")  # which no CSV file may hold
@@ -162,9 +163,9 @@ def test_units_become_molecules_by_their_distances():
     ends = [("X", *(2.1 * p)) for p in ring[[0, 3]]]
     hydrogens = [("H", *(2.48 * p)) for p in ring[[1, 2, 4, 5]]]
     phenylene = Unit.of("linker_C6H4_2X", [*carbons, *hydrogens, *ends])
-    assert Chem.MolToSmiles(module._molecule(phenylene)) == "*c1ccc(*)cc1"
+    assert Chem.MolToSmiles(molecule_of(phenylene)) == "*c1ccc(*)cc1"
     # Nitrogen gives its pair to a metal: pyrazine, not a dihydropyrazine.
     mixed = [("N" if i in (0, 3) else "C", *site[1:]) for i, site in enumerate(carbons)]
     pyrazine = Unit.of("linker_C4H4N2_2X", [*mixed, *hydrogens, *ends])
-    assert Chem.MolToSmiles(module._molecule(pyrazine)) == "c1cnccn1"
+    assert Chem.MolToSmiles(molecule_of(pyrazine)) == "c1cnccn1"
     assert "<use" in Molecules({"linker_C6H4_2X": phenylene}).cell("linker_C6H4_2X")

@@ -13,7 +13,7 @@ from variolite.frameworks.framework_table import SHAPE
 from variolite.frameworks.generation.sampling import table_of
 from variolite.frameworks.generation.score_run import unlinked
 from variolite.frameworks.report.framework_page import SHOWN, framework_page
-from variolite.frameworks.report.generation_figures import CLASSES, Compared, wilson
+from variolite.frameworks.report.generation_figures import compared
 from variolite.scoring import Bootstrap
 from variolite.scoring.intervals import Interval
 from variolite.scoring.scorecard import Scorecard, ScoreKey
@@ -59,7 +59,7 @@ def run_of(folder, words, numbers=(), conditions=(), members=1):
         )
         for name in conditions
     ]
-    tables = [one.with_columns(member=i) for i, one in enumerate(made)]
+    tables = [table_of(one).with_columns(member=i) for i, one in enumerate(made)]
     tables += [one.with_columns(member=0) for one in asked]
     unlinked(real[0]).write_parquet(run.training_file)
     real[1].write_parquet(run.held_out_file)
@@ -88,16 +88,14 @@ def test_the_page_prints_with_much_and_with_little(tmp_path, words, numbers, con
     html = framework_page(read_run(run))
     # Molecules of the table have no captions, and letters as paths.
     bare = re.sub(r'<svg [^>]*(class="molecule"|aria-hidden).*?</svg>', "", html, flags=re.DOTALL)
-    check_page(bare, SECTIONS, None, least=6)
+    check_page(bare, SECTIONS, None, least=4)
     page = read_page(html)
     text = page.text()
     assert ("Nothing can be asked of this run" in text) == (not conditions)
     assert ("ρ 0.61 (0.50 to 0.70)" in text) == bool(conditions)
     assert "300 training rows, 90 rows of held-out families" in text
-    assert ("3 x 1,500 generated rows, the mean of 3 members with their range" in text) == (
-        members == 3
-    )
-    assert "novel rows" in text
+    assert ("3 x 1,500 generated rows, of 3 members" in text) == (members == 3)
+    assert "Novel: of no training row of this run" in text
     (table,) = [t for t in page.find("table") if t.find("th")[0].text() == "name"]
     assert table.attributes["class"] == "sortable"
     assert len(table.find("tr")) == 1 + SHOWN
@@ -127,7 +125,7 @@ def test_what_is_kept_of_training_rows_is_no_row_of_them():
     assert len(known & set(kept[["density", "volume"]].rows())) < 10
 
 
-def test_shares_are_of_rows_that_hold_a_member():
+def test_what_was_asked_for_is_not_compared():
     real = pl.DataFrame({"metals": ["Zn", "Zn;Fe", "Fe", None], "linkers": ["a", "b;c", "a", "a"]})
     held = pl.DataFrame({"metals": ["Ca", "Zn"], "linkers": ["d", "a"]})
     made = pl.DataFrame(
@@ -135,26 +133,14 @@ def test_shares_are_of_rows_that_hold_a_member():
             "metals": ["Zn", "Zn", "Fe;Zn", "Ca", "Ca"],
             "linkers": ["a", "b", "b", "e", "e"],
             "member": [0, 0, 1, 1, 1],
-            # What was asked for is not among what is compared.
             "density_requested": [None, None, None, None, 1.0],
         }
     )
-    compared = Compared.of(real, held, made)
-    assert [one.height for one in compared.drawn] == [2, 2]
-    metals = compared.shares(compared.tallies.columns["metals"])
-    assert metals.names == ("Ca", "Fe", "Zn")
-    assert metals.counts.tolist() == [[0, 2, 2], [1, 0, 1], [0, 0, 2], [1, 1, 1]]
-    assert metals.known.tolist() == [3, 2, 2, 2]
-    assert [metals.names[i] for i in metals.order] == ["Zn", "Fe", "Ca"]
-    linkers = compared.shares(compared.tallies.columns["linkers"])
-    often = linkers.counts[0]
-    groups = [np.flatnonzero((often >= low) & (often <= high)) for low, high, _ in CLASSES]
-    tail = linkers.grouped(groups, [name for *_, name in CLASSES])
-    # Linkers d and e are new; b and c are held by one training row; a by three.
-    assert tail.counts[:, :4].tolist() == [[0, 2, 0, 3], [1, 0, 0, 1], [0, 1, 0, 1], [1, 1, 0, 0]]
-    assert tail.known.tolist() == [5, 2, 2, 2]
-
-
-def test_intervals_of_shares_are_wilsons():
-    assert wilson(5, 10) == pytest.approx((50.0, 23.6593, 76.3407), abs=1e-4)
-    assert wilson(0, 20) == pytest.approx((0.0, 0.0, 16.1125), abs=1e-3)
+    t = compared(real, held, made)
+    assert [len(rows) for rows in t.samples] == [2, 2]
+    metals = t.columns["metals"]
+    assert metals.members == ("Ca", "Fe", "Zn")
+    parts = (t.train, t.held_out, *t.samples)
+    counts = [metals.member_counts(rows).tolist() for rows in parts]
+    assert counts == [[0, 2, 2], [1, 0, 1], [0, 0, 2], [1, 1, 1]]
+    assert [metals.known(rows) for rows in parts] == [3, 2, 2, 2]

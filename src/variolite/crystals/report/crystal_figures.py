@@ -27,12 +27,13 @@ from variolite.report import style
 from variolite.report.clouds import PlaneMap, dot_size, fit_of, parity_panel
 from variolite.report.figures import (
     ValueAxis,
-    Whisker,
     colour_bar,
     draw_whiskers,
     histogram,
     number_axis,
     panels,
+    share_whisker,
+    shares_by_bin,
     titled,
 )
 from variolite.report.formatting import decimals, significant, unit_after
@@ -211,7 +212,11 @@ def errors_by_group(measures: Sequence[Measure], groups: Groups, matched: Floats
         axes.scatter(middle, rows, s=45, color=style.INK, linewidths=0, zorder=3, clip_on=False)
     if matched is not None:
         drawn[-1].set(title="strict match", xlabel="share matched (%)")
-        draw_whiskers(drawn[-1], [match_share(some) for some in by_group(matched)])
+        shares = [
+            share_whisker(int((some > 0).sum()), len(some)) if some.size else None
+            for some in by_group(matched)
+        ]
+        draw_whiskers(drawn[-1], shares)
     for axes in drawn:
         axes.grid(axis="x")
         axes.spines["left"].set_edgecolor(style.FAINT)
@@ -219,21 +224,6 @@ def errors_by_group(measures: Sequence[Measure], groups: Groups, matched: Floats
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.tick_params(axis="y", length=0, pad=10)
     return figure
-
-
-def match_share(matched: Floats) -> Whisker | None:
-    """Return the share of crystals [n] that match in per cent; None where there is none.
-
-    The 95 % interval is by Wilson's score method (Wilson 1927).
-    """
-    if not matched.size:
-        return None
-    n, share = matched.size, float((matched > 0).mean())
-    # By hand: loading scipy.stats for it would take longer than drawing the figure.
-    z = 1.959963984540054
-    middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    return Whisker(100 * share, 100 * (middle - half), 100 * (middle + half), colour=style.ACCENT)
 
 
 def group_maps(chart: PlaneMap, groups: Groups) -> Figure:
@@ -349,10 +339,4 @@ def _spread(axes: Axes, sets: Sequence[Floats], *, whole: bool) -> None:
     else:
         edges = np.linspace(0.0, max(float(np.quantile(joined, 0.995)), 1e-6), BINS + 1)
         number_axis(axes, "x")
-    for values, colour, fill in zip(
-        known, (style.ACCENT, style.OTHER), (False, True), strict=False
-    ):
-        counts, _ = np.histogram(np.clip(values, 0, edges[-1]), edges)
-        shares = 100 * counts / max(len(values), 1)
-        axes.stairs(shares, edges, fill=fill, color=colour, linewidth=1.8, zorder=2 - fill)
-    axes.set_xlim(edges[0], edges[-1])
+    shares_by_bin(axes, edges, known, (style.ACCENT, style.OTHER))

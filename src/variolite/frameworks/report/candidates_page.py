@@ -1,17 +1,13 @@
-"""Candidates as a table that sorts, with drawn linkers, and as structures that can be turned."""
+"""The page of assembled candidates: what came of them, as a table, and as structures to turn."""
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
-from markupsafe import Markup, escape
 
 from variolite.crystals.files.reading import read_all
 from variolite.crystals.report import structure_views as views
@@ -20,14 +16,16 @@ from variolite.frameworks.assembly.structure_checks import CHECKS
 from variolite.frameworks.assembly.unit_library import Unit
 from variolite.frameworks.columns import split
 from variolite.frameworks.optional import is_there
-from variolite.frameworks.report.generation_figures import (
-    called,
-    requests_figure,
-    unit_of,
-    wilson,
-    with_unit,
+from variolite.frameworks.report.candidate_table import (
+    MOST_ROWS,
+    STYLE,
+    Molecules,
+    candidate_table,
+    conditions_of,
 )
+from variolite.frameworks.report.generation_figures import called, requests_figure, unit_of
 from variolite.records import read_table, write_text_atomic
+from variolite.report.figures import share_whisker
 from variolite.report.formatting import counted, decimals, significant, unit_after
 from variolite.report.page import (
     Alternatives,
@@ -45,9 +43,7 @@ from variolite.report.run_sections import flattened
 from variolite.report.style import figure_style, shorten
 from variolite.training.run_folder import read_object
 
-MOST_ROWS, MOST_STRUCTURES = 500, 20
-LARGEST_UNIT = 80  # atoms of a unit whose bonds are looked for
-WIDE, TALL = 170.0, 84.0  # pixels of a drawn linker at most
+MOST_STRUCTURES = 20
 _REAL_ROWS = ("CRAFTED (596)", "CoRE 2019 (487)")
 # Per cent of published structures that pass, as benchmarks.frameworks.assemble measures it.
 _REAL = {
@@ -67,204 +63,6 @@ _REAL = {
     "all checks": (77.9, 50.9),
 }
 _OUTCOME = ("name", "built", "failure", "failed_checks", "first_attempt", "file", "seconds")
-_WORDS = ("metals", "nodes", "linkers", "linker_units", "net")
-_NUMBERS = (
-    "density",
-    "void_fraction",
-    "pore_limiting_diameter",
-    "largest_cavity_diameter",
-    "surface_area_mass",
-    "atoms",
-)
-# What there may be of a condition, and the columns of its interval or error.
-_ENDS: dict[str, tuple[str, ...]] = {
-    "requested": (),
-    "predicted": ("low", "high"),
-    "simulated": ("simulated_error",),
-}
-_HEADS = {"pore_limiting_diameter": "PLD", "largest_cavity_diameter": "LCD"}
-
-
-class Molecules:
-    """Linkers as drawings by RDKit, each once in a page; without it, or where it fails, as text.
-
-    ``units`` are building units by name, whose bonds are found by their positions.
-    """
-
-    def __init__(self, units: Mapping[str, Unit] | None = None) -> None:
-        self.units = units or {}
-        self.drawn: dict[str, tuple[str, float, float] | None] = {}
-
-    def cell(self, members: str | None) -> Markup:
-        """Return the members of a set as the cell of a table."""
-        return Markup(" ").join(self._one(member) for member in split(members))
-
-    def _one(self, name: str) -> Markup:
-        if name not in self.drawn:
-            self.drawn[name] = self._draw(name) if is_there("rdkit") else None
-        drawing = self.drawn[name]
-        if drawing is None:
-            text = name if len(name) <= 60 else f"{name[:59]}…"
-            return Markup('<span class="smiles" title="{}">{}</span>').format(name, text)
-        _, width, height = drawing
-        shrink = min(0.62, WIDE / width, TALL / height)
-        place = list(self.drawn).index(name)
-        return Markup(
-            '<svg xmlns="http://www.w3.org/2000/svg" class="molecule" width="{}" height="{}" '
-            'role="img" aria-label="{}"><title>{}</title><use href="#molecule-{}"/></svg>'
-        ).format(round(shrink * width), round(shrink * height), name, name, place)
-
-    def _draw(self, name: str) -> tuple[str, float, float] | None:
-        from rdkit import Chem, RDLogger
-        from rdkit.Chem.Draw import rdMolDraw2D
-
-        RDLogger.DisableLog("rdApp.*")  # type: ignore[attr-defined]
-        try:
-            unit = self.units.get(name)
-            molecule = Chem.MolFromSmiles(name) if unit is None else _molecule(unit)
-            if molecule is None or not molecule.GetNumAtoms():
-                return None
-            drawer = rdMolDraw2D.MolDraw2DSVG(-1, -1)
-            options = drawer.drawOptions()
-            for name_of, value in (("clearBackground", False), ("dummiesAreAttachments", True)):
-                setattr(options, name_of, value)  # of which RDKit's type hints know nothing
-            drawer.DrawMolecule(molecule)
-        except (ValueError, RuntimeError):
-            return None
-        drawer.FinishDrawing()
-        text = str(drawer.GetDrawingText())
-        width, height = re.search(r"viewBox='0 0 (\d+) (\d+)'", text).groups()  # type: ignore[union-attr]
-        return "".join(_paths(text)), float(width), float(height)
-
-    @property
-    def symbols(self) -> Markup:
-        """What the cells refer to; to stand once in the page."""
-        parts = [
-            f'<symbol id="molecule-{place}" viewBox="0 0 {drawing[1]:g} {drawing[2]:g}">'
-            f"{drawing[0]}</symbol>"
-            for place, drawing in enumerate(self.drawn.values())
-            if drawing
-        ]
-        if not parts:
-            return Markup("")
-        head = '<svg xmlns="http://www.w3.org/2000/svg" width="0" height="0" aria-hidden="true">'
-        return Markup(f"{head}{''.join(parts)}</svg>")
-
-
-def _paths(text: str) -> Iterator[str]:
-    """Paths of a drawing of RDKit's without classes and what is the same for all."""
-    for tag in re.findall(r"<path[^>]*>", text):
-        path = re.sub(r"\s+", " ", re.search(r"\sd='([^']*)'", tag)[1]).strip()  # type: ignore[index]
-        stroke = re.search(r"stroke:(#\w{6})", tag)
-        fill = re.search(r"fill(?:='|:)(#\w{6})", tag)
-        lines = f' stroke="{stroke[1]}" stroke-width="1.7"' if stroke else ""
-        yield f'<path d="{path}" fill="{fill[1] if fill else "none"}"{lines}/>'
-
-
-def _molecule(unit: Unit) -> Any:
-    """A linker by the distances of its atoms, arms at other atoms than nitrogen as attachments."""
-    from rdkit import Chem
-    from rdkit.Chem import rdDepictor, rdDetermineBonds
-
-    if unit.kind == "node" or len(unit) > LARGEST_UNIT:
-        return None
-    ends = unit.positions[unit.anchors]
-    ends = ends + 1.09 * (unit.ends - ends) / unit.halves[:, None]
-    # Nitrogen gives its electrons to a metal, or has those of the proton that it lost.
-    free = np.array([symbol == "N" for symbol in unit.anchor_symbols])
-    for capped, charge in ((~free, 0), (~free, -1), (~free, -2), (free | True, 0)):
-        atoms = [*zip(unit.symbols, unit.positions, strict=True), *(("H", x) for x in ends[capped])]
-        lines = [f"{symbol} {x:.5f} {y:.5f} {z:.5f}" for symbol, (x, y, z) in atoms]
-        molecule = Chem.MolFromXYZBlock("\n".join([str(len(lines)), "", *lines]))
-        with suppress(ValueError, RuntimeError):
-            rdDetermineBonds.DetermineBonds(molecule, charge=charge)
-            for atom in list(molecule.GetAtoms())[len(unit) :]:
-                atom.SetAtomicNum(0)
-            molecule = Chem.RemoveHs(molecule)
-            rdDepictor.Compute2DCoords(molecule)
-            return molecule
-    return None
-
-
-def candidate_table(frame: pl.DataFrame, molecules: Molecules, *, linked: bool = False) -> Table:
-    """Return rows as a table that sorts: words, requests beside predictions, geometry.
-
-    Names lead to their CIF files where they are ``linked``.
-    """
-    frame = frame[[series.name for series in frame if series.null_count() < frame.height]]
-    columns = frame.columns
-    words = [name for name in _WORDS if name in columns]
-    conditions = conditions_of(frame)
-    numbers = [name for name in _NUMBERS if name in columns]
-    outcome = ["what came of it"] if "built" in columns else []
-    head = ["name", *outcome, *(called(name) for name in words)]
-    start = len(head)
-    for name in conditions:
-        shown = [end for end in _ENDS if f"{name}_{end}" in columns]
-        head += [with_unit(name, called_so=f"{called(name)}, {end}") for end in shown]
-    head += [with_unit(name, called_so=_HEADS.get(name, "")) for name in numbers]
-    rows = []
-    for row in frame.head(MOST_ROWS).iter_rows(named=True):
-        cells: list[str] = [_name(row, linked=linked)]
-        if outcome:
-            checks = row.get("failed_checks") or ""
-            cells.append("built" if row["built"] else shorten(
-                "; ".join(split(checks)) or row["failure"] or "failed", 90))  # fmt: skip
-        for name in words:
-            drawn = name in ("linkers", "linker_units")
-            cells.append(
-                molecules.cell(row[name]) if drawn else shorten("; ".join(split(row[name])), 80)
-            )
-        for name in conditions:
-            for end, ends in _ENDS.items():
-                if f"{name}_{end}" in columns:
-                    cells.append(_value(row, f"{name}_{end}", [f"{name}_{one}" for one in ends]))
-        cells += [_value(row, name, ()) for name in numbers]
-        rows.append(cells)
-    return Table(head, rows, numbers_from=start, sortable=True)
-
-
-def conditions_of(frame: pl.DataFrame) -> list[str]:
-    """Return the properties that were asked for, predicted or simulated."""
-    ends = ("_requested", "_predicted", "_simulated")
-    return [
-        name
-        for name in dict.fromkeys(
-            column.removesuffix(end)
-            for column in frame.columns
-            for end in ends
-            if column.endswith(end)
-        )
-        if f"{name}_predicted" in frame.columns or f"{name}_simulated" in frame.columns
-    ]
-
-
-def _name(row: Mapping[str, Any], *, linked: bool) -> Markup:
-    name, file = escape(shorten(str(row.get("name") or ""), 40)), row.get("file")
-    if not (linked and row.get("built") and file):
-        return name
-    return Markup('<a href="{}">{}</a>').format(file, name)
-
-
-def _value(row: Mapping[str, Any], name: str, ends: Sequence[str]) -> str:
-    value = row.get(name)
-    if not isinstance(value, (int, float)) or not math.isfinite(value):
-        return ""
-    if isinstance(value, int):
-        return f"{value:,}"
-    around = [float(row[end]) for end in ends if row.get(end) is not None]
-    if len(around) == 2:
-        return f"{significant(value)} ({significant(around[0], 2)} to {significant(around[1], 2)})"
-    return significant(value) + (f" ± {significant(around[0], 2)}" if around else "")
-
-
-STYLE = """
-.molecule { vertical-align: middle; margin: 2px 4px; max-width: none; }
-.smiles { font: 11.5px/1.35 "DejaVu Sans Mono", Menlo, monospace; overflow-wrap: anywhere; }
-.smiles { display: inline-block; min-width: 13em; }
-table.sortable td:not(.number) { min-width: 5em; }
-table.sortable td { vertical-align: middle; }
-"""
 _WIDER = "body { max-width: 1240px; } @page { size: A4 landscape; }"
 
 
@@ -289,7 +87,10 @@ def candidates_page(folder: Path, units: Mapping[str, Unit] | None = None) -> st
     frame = read_table(table, text=_OUTCOME)
     if absent := [name for name in _OUTCOME if name not in frame.columns]:
         raise DataError(f"has no column {absent[0]!r}", where=str(table), hint=hint)
-    frame = _with_simulated(frame.with_columns(pl.col("built", "first_attempt") == "true"), folder)
+    frame = frame.with_columns(
+        pl.col("built", "first_attempt") == "true", pl.col("failed_checks").fill_null("")
+    )
+    frame = _with_simulated(frame, folder / "simulated.csv")
     try:
         record = read_object(place) if place.is_file() else {}
     except (ValueError, OSError) as error:
@@ -298,38 +99,37 @@ def candidates_page(folder: Path, units: Mapping[str, Unit] | None = None) -> st
         from variolite.frameworks.assembly.assemble import library_of
 
         units = library_of([Path(n) for n in record.get("units", ()) if Path(n).is_file()])
-    molecules = Molecules(units)
     shown = frame.sort(~pl.col("built"), maintain_order=True)
+    molecules = Molecules(units)
+    listing = candidate_table(shown, molecules, linked=True)
+    rest = max(frame.height - MOST_ROWS, 0)
+    more = [Paragraph(f"{rest:,} more rows are in candidates.csv.", "remark")] if rest else []
     passed = int(frame["built"].sum())
-    share, low, high = wilson(passed, frame.height)
-    sentences = [
+    sentence = (
         f"{passed:,} of {counted(frame.height, 'candidate')} are built and pass all checks: "
-        f"{share:.0f} % ({low:.0f} to {high:.0f})"
-    ]
+        f"{_share(passed, frame.height, 0)}"
+    )
+    kept = ("table", "units", "settings", "versions")
+    stated = {n: record[n] for n in kept if n in record} or {"provenance": "not written"}
     with figure_style():
-        listing: list[Block] = [candidate_table(shown, molecules, linked=True)]
-        if frame.height > MOST_ROWS:
-            left = f"{frame.height - MOST_ROWS:,} more rows are in candidates.csv."
-            listing.append(Paragraph(left, "remark"))
         sections = [
             Section("outcome", "What came of the candidates", _outcome(frame)),
-            Section("candidates", "Candidates", [molecules.symbols, *listing]),
+            Section("candidates", "Candidates", [molecules.symbols, listing, *more]),
             Section("structures", "Structures", _structures(folder, shown)),
-            *_asked(frame),
-            Section("provenance", "Provenance", [Facts(flattened(_stated(record)))]),
+            *_asked(frame.filter("built")),
+            Section("provenance", "Provenance", [Facts(flattened(stated))]),
         ]
     return render_page(
         folder.resolve().name,
         f"Candidates assembled into structures · {len(CHECKS)} checks",
-        sentences,
+        [sentence],
         sections,
         style=packaged("viewer.css", views.__package__ or "") + STYLE + _WIDER,
         script=packaged("viewer.js", views.__package__ or ""),
     )
 
 
-def _with_simulated(frame: pl.DataFrame, folder: Path) -> pl.DataFrame:
-    path = folder / "simulated.csv"
+def _with_simulated(frame: pl.DataFrame, path: Path) -> pl.DataFrame:
     if not path.is_file():
         return frame
     found = read_table(path, text=("name",))
@@ -342,71 +142,63 @@ def _with_simulated(frame: pl.DataFrame, folder: Path) -> pl.DataFrame:
     return frame.join(one_each, on="name", how="left", maintain_order="left")
 
 
-def _stated(record: Mapping[str, Any]) -> dict[str, object]:
-    kept = ("table", "units", "settings", "versions")
-    return {name: record[name] for name in kept if name in record} or {"provenance": "not written"}
-
-
 def _outcome(frame: pl.DataFrame) -> list[Block]:
-    failed = frame.filter(~pl.col("built"))
-    checks = pl.col("failed_checks").fill_null("")
-    kind = pl.when(checks != "").then(checks).otherwise(pl.col("failure"))
-    reasons = failed.group_by(kind.alias("kind"), maintain_order=True).len()
-    reasons = reasons.sort("len", descending=True, maintain_order=True)
-    built = failed.filter(checks != "").height + int(frame["built"].sum())
-    hit = [split(cell) for cell in frame["failed_checks"].fill_null("")]
-    passed = {name: built - sum(name in some for some in hit) for name in CHECKS}
-    passed["all checks"] = whole = int(frame["built"].sum())
+    """Count what passes each check, beside real structures, and why others failed."""
+    passed, checks = frame.filter("built"), pl.col("failed_checks")
+    made = frame.filter(pl.col("built") | (checks != ""))
+    failed = [split(cell) for cell in made["failed_checks"]]
+    passing = {name: sum(name not in some for some in failed) for name in CHECKS}
+    passing["all checks"] = passed.height
     rows = [
-        (name, _share(count, built), *(f"{share:.1f} %" for share in _REAL[name]))
-        for name, count in passed.items()
+        (name, _share(count, made.height), *(f"{share:.1f} %" for share in _REAL[name]))
+        for name, count in passing.items()
     ]
-    first = frame.filter(pl.col("built") & pl.col("first_attempt")).height
     seconds = frame["seconds"].cast(pl.Float64).to_numpy()
     facts = {
         "asked for": counted(frame.height, "candidate"),
-        "built at all": f"{built:,}; for the others see the failures below",
-        "passed all checks": f"{whole:,}, of which {first:,} at the first attempt",
+        "built at all": f"{made.height:,}; for the others see the failures below",
+        "passed all checks": f"{passed.height:,}, of which {passed['first_attempt'].sum():,} at "
+        "the first attempt",
         "time": f"{seconds.sum():.0f} s in all, median {np.median(seconds):.2f} s",
     }
-    blocks: list[Block] = [Facts(facts), Heading("Checks, beside real structures")]
-    blocks.append(
-        Table(("check", "candidates that pass", *_REAL_ROWS), rows, numbers_from=1),
-    )
     note = (
-        "Of candidates that were built, in the last attempt, with 95 % intervals of Wilson's; "
-        "beside them the ceiling, the share of published structures that pass the same checks. "
-        "Names are those of MOFChecker."
+        "Of candidates that were built, in the last attempt, with 95 % intervals by Wilson's "
+        "method; beside them the ceiling, the share of published structures that pass the same "
+        "checks. Names are those of MOFChecker."
     )
-    blocks.append(Paragraph(note, "remark"))
-    if failed.height:
-        counted_so = reasons.head(12).rows()
-        shown = [(shorten(str(reason), 110), f"{count:,}") for reason, count in counted_so]
-        blocks += [Heading("Failures"), Table(("reason", "candidates"), shown, numbers_from=1)]
+    blocks: list[Block] = [
+        Facts(facts),
+        Heading("Checks, beside real structures"),
+        Table(("check", "candidates that pass", *_REAL_ROWS), rows, numbers_from=1),
+        Paragraph(note, "remark"),
+    ]
+    reason = pl.when(checks != "").then(checks).otherwise(pl.col("failure"))
+    reasons = frame.filter(~pl.col("built")).select(reason.alias("reason"))["reason"]
+    if len(reasons):
+        common = reasons.value_counts(sort=True).sort("count", "reason", descending=[True, False])
+        listed = [(shorten(str(text), 110), f"{n:,}") for text, n in common.head(12).iter_rows()]
+        blocks += [Heading("Failures"), Table(("reason", "candidates"), listed, numbers_from=1)]
     return blocks
 
 
-def _share(hits: int, of: int) -> str:
+def _share(hits: int, of: int, places: int = 1) -> str:
     if not of:
         return ""
-    value, low, high = wilson(hits, of)
-    return f"{value:.1f} % ({low:.0f} to {high:.0f})"
+    share = share_whisker(hits, of)
+    return f"{share.mean:.{places}f} % ({share.low:.0f} to {share.high:.0f})"
 
 
 def _structures(folder: Path, shown: pl.DataFrame) -> list[Block]:
-    built = shown.filter(pl.col("built")).head(MOST_STRUCTURES)
-    files = {row["file"]: row for row in built.iter_rows(named=True)}
-    reading = read_all([folder / name for name in files if (folder / name).is_file()])
+    built = shown.filter("built").head(MOST_STRUCTURES)
+    rows = {Path(row["file"]).stem: row for row in built.iter_rows(named=True)}
+    paths = [folder / row["file"] for row in rows.values()]
     options = []
-    for place, crystal in enumerate(reading.crystals):
-        row = next(row for file, row in files.items() if Path(file).stem == crystal.name)
+    for place, crystal in enumerate(read_all([p for p in paths if p.is_file()]).crystals):
         title = shorten(crystal.name, 40)
-        drawing = views.structure_view(
-            [(title, views.scene_of(crystal))], f"c{place}", title=title, abreast=1
-        )
-        options.append(
-            (title, (Figure(f"structure-{title}", drawing, _caption(row, len(crystal))),))
-        )
+        scene = [(title, views.scene_of(crystal))]
+        drawing = views.structure_view(scene, f"c{place}", title=title, abreast=1)
+        caption = _caption(rows[crystal.name], len(crystal))
+        options.append((title, (Figure(f"structure-{title}", drawing, caption),)))
     if not options:
         return [Paragraph("No candidate was built, or its CIF file is not there.", "missing")]
     return [Alternatives("Candidate", tuple(options))]
@@ -428,18 +220,20 @@ def _caption(row: Mapping[str, Any], atoms: int) -> str:
     )
 
 
-def _asked(frame: pl.DataFrame) -> list[Section]:
+def _asked(built: pl.DataFrame) -> list[Section]:
     """Requests against what was predicted and simulated, where there is any of both."""
-    shown = [n for n in conditions_of(frame) if f"{n}_requested" in frame.columns]
-    parts = [frame.filter(pl.col(f"{n}_requested").is_not_null() & pl.col("built")) for n in shown]
-    figures = [(name, part) for name, part in zip(shown, parts, strict=True) if part.height]
     blocks: list[Block] = []
-    for name, part in figures:
-        drawing = requests_figure([part], [name], [f"{part.height} candidates that were built"])
-        caption = (
-            f"{called(name)} that was requested, predicted and simulated, of {part.height:,} "
-            "candidates that were built. Predictions are by a surrogate that saw neither the "
-            "request nor rows of the generator; whiskers of simulated values are block errors."
-        )
-        blocks.append(Figure(f"requested-{name}", drawing, caption))
+    for name in conditions_of(built):
+        if f"{name}_requested" not in built.columns:
+            continue
+        part = built.filter(pl.col(f"{name}_requested").is_not_null())
+        if part.height:
+            note = counted(part.height, "candidate that was built", "candidates that were built")
+            drawing = requests_figure([part], [name], [note])
+            caption = (
+                f"{called(name)} that was requested, predicted and simulated, of {note}. "
+                "Predictions are by a surrogate that saw neither the request nor rows of the "
+                "generator; whiskers of simulated values are block errors."
+            )
+            blocks.append(Figure(f"requested-{name}", drawing, caption))
     return [Section("requested", "Requested, predicted, simulated", blocks)] if blocks else []

@@ -1,0 +1,197 @@
+"""Candidates as a table that sorts, with drawn linkers, what was asked for and what came of it."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import polars as pl
+from markupsafe import Markup, escape
+
+from variolite.frameworks.assembly.unit_library import Unit
+from variolite.frameworks.columns import split
+from variolite.frameworks.optional import is_there
+from variolite.frameworks.report.generation_figures import called, with_unit
+from variolite.report.formatting import significant
+from variolite.report.page import Table
+from variolite.report.style import shorten
+
+MOST_ROWS = 500
+LARGEST_UNIT = 80  # atoms of a unit whose bonds are looked for
+WIDE, TALL = 170.0, 84.0  # pixels of a drawn linker at most
+_WORDS = ("metals", "nodes", "linkers", "linker_units", "net")
+_NUMBERS = {
+    "density": "",
+    "void_fraction": "",
+    "pore_limiting_diameter": "PLD",
+    "largest_cavity_diameter": "LCD",
+    "surface_area_mass": "",
+    "atoms": "",
+}
+# What there may be of a condition, and the columns of its interval or error.
+_ENDS: dict[str, tuple[str, ...]] = {
+    "requested": (),
+    "predicted": ("low", "high"),
+    "simulated": ("simulated_error",),
+}
+STYLE = """
+.molecule { vertical-align: middle; margin: 2px 4px; max-width: none; }
+.smiles { font: 11.5px/1.35 "DejaVu Sans Mono", Menlo, monospace; overflow-wrap: anywhere; }
+.smiles { display: inline-block; min-width: 13em; }
+table.sortable td:not(.number) { min-width: 5em; }
+table.sortable td { vertical-align: middle; }
+"""
+
+
+class Molecules:
+    """Linkers as drawings by RDKit, each once in a page; without it, or where it fails, as text.
+
+    ``units`` are building units by name, whose bonds are found by their positions.
+    """
+
+    def __init__(self, units: Mapping[str, Unit] | None = None) -> None:
+        self.units = units or {}
+        self.drawn: dict[str, tuple[str, float, float] | None] = {}
+
+    def cell(self, members: str | None) -> Markup:
+        """Return the members of a set as the cell of a table."""
+        return Markup(" ").join(self._one(member) for member in split(members))
+
+    def _one(self, name: str) -> Markup:
+        if name not in self.drawn:
+            self.drawn[name] = self._draw(name) if is_there("rdkit") else None
+        drawing = self.drawn[name]
+        if drawing is None:
+            text = shorten(name, 60)
+            return Markup('<span class="smiles" title="{}">{}</span>').format(name, text)
+        _, width, height = drawing
+        shrink = min(0.62, WIDE / width, TALL / height)
+        place = list(self.drawn).index(name)
+        return Markup(
+            '<svg xmlns="http://www.w3.org/2000/svg" class="molecule" width="{}" height="{}" '
+            'role="img" aria-label="{}"><title>{}</title><use href="#molecule-{}"/></svg>'
+        ).format(round(shrink * width), round(shrink * height), name, name, place)
+
+    def _draw(self, name: str) -> tuple[str, float, float] | None:
+        """Content of an SVG with its width and height; None where it is no molecule."""
+        from rdkit import Chem, RDLogger
+        from rdkit.Chem.Draw import rdMolDraw2D
+
+        RDLogger.DisableLog("rdApp.*")  # type: ignore[attr-defined]
+        try:
+            unit = self.units.get(name)
+            molecule = Chem.MolFromSmiles(name) if unit is None else molecule_of(unit)
+            if molecule is None or not molecule.GetNumAtoms():
+                return None
+            drawer = rdMolDraw2D.MolDraw2DSVG(-1, -1)
+            options: Any = drawer.drawOptions()
+            options.clearBackground, options.dummiesAreAttachments = False, True
+            drawer.DrawMolecule(molecule)
+        except (ValueError, RuntimeError):
+            return None
+        drawer.FinishDrawing()
+        text = str(drawer.GetDrawingText())
+        width, height = re.search(r"viewBox='0 0 (\d+) (\d+)'", text).groups()  # type: ignore[union-attr]
+        paths = "".join(re.findall(r"<path[^>]*>", text))
+        return re.sub(r" class='[^']*'", "", paths), float(width), float(height)
+
+    @property
+    def symbols(self) -> Markup:
+        """What the cells refer to; to stand once in the page."""
+        parts = [
+            f'<symbol id="molecule-{place}" viewBox="0 0 {drawing[1]:g} {drawing[2]:g}">'
+            f"{drawing[0]}</symbol>"
+            for place, drawing in enumerate(self.drawn.values())
+            if drawing
+        ]
+        head = '<svg xmlns="http://www.w3.org/2000/svg" width="0" height="0" aria-hidden="true">'
+        return Markup(f"{head}{''.join(parts)}</svg>" if parts else "")
+
+
+def molecule_of(unit: Unit) -> Any:
+    """A linker by the distances of its atoms, arms at other atoms than nitrogen as attachments.
+
+    None for a node, a large unit, and one whose bonds are not found.
+    """
+    from rdkit import Chem
+    from rdkit.Chem import rdDepictor, rdDetermineBonds
+
+    if unit.kind == "node" or len(unit) > LARGEST_UNIT:
+        return None
+    ends = unit.positions[unit.anchors]
+    ends = ends + 1.09 * (unit.ends - ends) / unit.halves[:, None]
+    # Nitrogen gives its electrons to a metal, or has those of the proton that it lost.
+    free = np.array([symbol == "N" for symbol in unit.anchor_symbols])
+    for capped, charge in ((~free, 0), (~free, -1), (~free, -2), (free | True, 0)):
+        atoms = [*zip(unit.symbols, unit.positions, strict=True), *(("H", x) for x in ends[capped])]
+        lines = [f"{symbol} {x:.5f} {y:.5f} {z:.5f}" for symbol, (x, y, z) in atoms]
+        molecule = Chem.MolFromXYZBlock("\n".join([str(len(lines)), "", *lines]))
+        with suppress(ValueError, RuntimeError):
+            rdDetermineBonds.DetermineBonds(molecule, charge=charge)
+            for atom in list(molecule.GetAtoms())[len(unit) :]:
+                atom.SetAtomicNum(0)
+            molecule = Chem.RemoveHs(molecule)
+            rdDepictor.Compute2DCoords(molecule)
+            return molecule
+    return None
+
+
+def conditions_of(frame: pl.DataFrame) -> list[str]:
+    """Return the properties that were predicted or simulated."""
+    stems = [name.rpartition("_") for name in frame.columns]
+    return list(dict.fromkeys(name for name, _, end in stems if end in ("predicted", "simulated")))
+
+
+def candidate_table(frame: pl.DataFrame, molecules: Molecules, *, linked: bool = False) -> Table:
+    """Return rows as a table that sorts: words, requests beside predictions, geometry.
+
+    Names lead to their CIF files where they are ``linked``. Columns without any value are left out.
+    """
+    frame = frame[[series.name for series in frame if series.null_count() < frame.height]]
+    words = [name for name in _WORDS if name in frame.columns]
+    # Column to the columns of its interval, and its head.
+    numbers = {
+        f"{name}_{end}": (
+            [f"{name}_{one}" for one in ends],
+            with_unit(name, called_so=f"{called(name)}, {end}"),
+        )
+        for name in conditions_of(frame)
+        for end, ends in _ENDS.items()
+    } | {name: ([], with_unit(name, called_so=short)) for name, short in _NUMBERS.items()}
+    numbers = {name: about for name, about in numbers.items() if name in frame.columns}
+    outcome = ["what came of it"] if "built" in frame.columns else []
+    head = ["name", *outcome, *map(called, words)]
+    rows = []
+    for row in frame.head(MOST_ROWS).iter_rows(named=True):
+        name: str = escape(shorten(str(row.get("name") or ""), 40))
+        if linked and row.get("built") and row.get("file"):
+            name = Markup('<a href="{}">{}</a>').format(row["file"], name)
+        cells = [name]
+        if outcome:
+            failed = "; ".join(split(row.get("failed_checks"))) or row["failure"] or "failed"
+            cells.append("built" if row["built"] else shorten(failed, 90))
+        for word in words:
+            drawn = word in ("linkers", "linker_units")
+            text = shorten("; ".join(split(row[word])), 80)
+            cells.append(molecules.cell(row[word]) if drawn else text)
+        rows.append([*cells, *(_value(row, n, ends) for n, (ends, _) in numbers.items())])
+    heads = [*head, *(text for _, text in numbers.values())]
+    return Table(heads, rows, numbers_from=len(head), sortable=True)
+
+
+def _value(row: Mapping[str, Any], name: str, ends: Sequence[str]) -> str:
+    """Write a number with its interval or error."""
+    value = row.get(name)
+    if not isinstance(value, (int, float)) or not math.isfinite(value):
+        return ""
+    if isinstance(value, int):
+        return f"{value:,}"
+    around = [significant(float(row[end]), 2) for end in ends if row.get(end) is not None]
+    spread = (
+        f" ({around[0]} to {around[1]})" if len(around) == 2 else "".join(f" ± {e}" for e in around)
+    )
+    return significant(value) + spread
