@@ -152,6 +152,23 @@ def test_cells_that_are_none_are_named_as_the_table_has_them(wrong):
         with_derived(pl.DataFrame(CUBE | wrong))
 
 
+@pytest.mark.parametrize(("length", "angle"), [(1.0, 90.0), (1000.0, 90.0), (10.0, 1.571)])
+def test_cells_in_other_units_are_refused(length, angle):
+    cells = dict(zip(CELL, [[length]] * 3 + [[angle]] * 3, strict=True))
+    medians = f"a {length:.3g}, .* gamma {angle:.3g}".replace("+", ".")
+    with pytest.raises(DataError, match=f"in other units: their medians are {medians}"):
+        with_derived(pl.DataFrame(cells))
+
+
+def test_cells_that_are_left_out_are_said():
+    two = {name: [*value, *value] for name, value in CUBE.items()}
+    with pytest.warns(DataWarning, match="1 of 2 cells are impossible and count as missing"):
+        found = with_derived(pl.DataFrame(two | {"a": ["10", "12,5"]}))
+    assert found["cell_ab"].is_nan().to_list() == [False, True]
+    with pytest.warns(DataWarning, match="cells are left out: there is no column a$"):
+        assert "cell_ab" not in with_derived(pl.DataFrame(CUBE).drop("a")).columns
+
+
 def test_linkers_that_are_no_molecules_are_said():
     pytest.importorskip("rdkit", reason="reads linkers")
     cells = ["[O-]C(=O)c1ccccc1;BDC", "C1,C2", None]

@@ -26,6 +26,9 @@ Floats = NDArray[np.float64]
 SHAPE = ("cell_log_a", "cell_log_b", "cell_log_c", "cell_ab", "cell_ac", "cell_bc")
 """The six numbers of a cell: logarithms of lengths in Angstrom, and ratios."""
 
+_USUAL = np.array([[2.0] * 3 + [10.0] * 3, [300.0] * 3 + [170.0] * 3])
+"""Between which medians of cells lie, in Angstrom and degrees; nm, pm and radians are outside."""
+
 _TEXTS = ("name", "family", "metals", "linkers", "nodes", "net")  # as written, 1E10 is a name
 _REFCODE = re.compile(r"[A-Z]{6}(\d\d)?(?![a-z])")
 
@@ -52,15 +55,33 @@ def with_derived(frame: pl.DataFrame) -> pl.DataFrame:
     if "family" not in frame.columns and name is not None:
         names = frame[name].cast(pl.String)
         frame = frame.with_columns(pl.Series("family", [family_of(name) for name in names]))
-    if all(name in frame.columns for name in CELL):
-        lengths = frame.select(pl.col(CELL).cast(pl.Float64, strict=False)).to_numpy()
-        shape = cell_shape(lengths)
-        if frame.height and np.isnan(shape).all():
-            what = f"{', '.join(CELL)} make no cell in any row"
-            hint = "Lengths are in Angstrom, angles in degrees, all of them above 0"
-            raise DataError(what, where="columns of cells", hint=hint)
-        frame = frame.with_columns(pl.Series(n, v) for n, v in zip(SHAPE, shape.T, strict=True))
+    missing = [name for name in CELL if name not in frame.columns]
+    if not missing:
+        frame = frame.with_columns(_shapes(frame.select(CELL)))
+    elif len(missing) <= len(CELL) // 2:
+        message = f"cells are left out: there is no column {', '.join(missing)}"
+        warnings.warn(message, DataWarning, stacklevel=3)
     return frame
+
+
+def _shapes(cells: pl.DataFrame) -> list[pl.Series]:
+    """Return the six numbers of each cell; a DataError where all are in other units."""
+    numbers = cells.select(pl.all().cast(pl.Float64, strict=False)).to_numpy()
+    shape = cell_shape(numbers)
+    whole = np.isfinite(shape).all(axis=1)
+    usual = np.median(numbers[whole], axis=0) if whole.any() else np.zeros(len(CELL))
+    if cells.height and not ((_USUAL[0] < usual) & (usual < _USUAL[1])).all():
+        medians = ", ".join(f"{name} {value:.3g}" for name, value in zip(CELL, usual, strict=True))
+        what = f"these are in other units: their medians are {medians}"
+        if not whole.any():
+            what = f"{', '.join(CELL)} make no cell in any row"
+        hint = "Lengths are in Angstrom, angles in degrees, all of them above 0"
+        raise DataError(what, where="columns of cells", hint=hint)
+    given = cells.select(pl.all_horizontal(pl.all().is_not_null())).to_series().to_numpy()
+    if lost := int((given & ~whole).sum()):
+        message = f"{lost:,} of {cells.height:,} cells are impossible and count as missing"
+        warnings.warn(message, DataWarning, stacklevel=4)
+    return [pl.Series(name, values) for name, values in zip(SHAPE, shape.T, strict=True)]
 
 
 def _published(frame: pl.DataFrame) -> pl.DataFrame:

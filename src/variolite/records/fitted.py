@@ -238,6 +238,9 @@ class FittedSchema:
         chosen[chosen] = keep
         if not chosen.any():
             hint = "Set 'missing: mask' for columns that are often missing, or leave them out"
+            if limited := [c for c in needed.values() if c.valid and missing[c.name].all()]:
+                low, high = limited[0].valid or (None, None)
+                hint = f"Values of {limited[0].name} beyond {low} to {high} count as missing"
             raise DataError(f"no training row is left ({_reasons(dropped)})", hint=hint)
         numeric: dict[str, FittedNumeric] = {}
         levels: dict[str, tuple[str, ...]] = {}

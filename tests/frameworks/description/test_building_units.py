@@ -2,7 +2,7 @@
 
 import pytest
 
-from variolite.frameworks.description.building_units import linkers_agree
+from variolite.frameworks.description.building_units import _short, linkers_agree
 from variolite.frameworks.linkers import skeleton
 
 pytest.importorskip("rdkit", reason="the package rdkit is not installed")
@@ -47,3 +47,10 @@ def test_fragments_get_the_acids_that_were_cut_off():
     # Cuts to a metal are no acids.
     far = sites[:-2] + [("X", (ring + 1.0) * x, 0.0, 0.0) for x in (1, -1)]
     assert read_linker(_smiles(far, acids=True)).smiles == "c1ccccc1"
+
+
+def test_a_reader_that_fails_is_named():
+    assert (
+        _short(TypeError("no radius"), "AuToGraFS") == "AuToGraFS failed with TypeError: no radius"
+    )
+    assert _short(ValueError("unit is 2-periodic."), "AuToGraFS") == "a building unit is a layer"

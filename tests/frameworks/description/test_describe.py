@@ -2,10 +2,11 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import polars as pl
 import pytest
-from made_up_frameworks import BAD, write_frameworks
+from made_up_frameworks import BAD, MOF_5, write_frameworks
 
 from variolite.errors import DataError, ShortfallError
 from variolite.frameworks.assembly.unit_library import read_units
@@ -86,7 +87,7 @@ def test_its_pores_are_as_published(rows):
 
 def test_a_molecule_is_no_framework(rows):
     row = rows["water"]
-    assert "structure: molecules, no framework" in split(row["problem"])
+    assert "structure: molecules or loose atoms, no framework" in split(row["problem"])
     assert "metals: none" in split(row["problem"])
     assert row["linkers"] is row["net"] is row["units"] is row["metals"] is None
     assert row["largest_cavity_diameter"] > 5
@@ -109,6 +110,23 @@ def test_what_cannot_be_read_is_a_row_with_the_reason(rows, name, problem):
     others = set(COLUMNS) - {"name", "file", "family", "problem"}
     assert all(row[column] is None for column in others)
     assert len(rows) == len(BAD) + 1
+
+
+def test_structures_have_their_own_file_and_what_is_doubtful_about_them(tmp_path):
+    declared = "_chemical_formula_sum 'C48 H28 O26 Zn8'\nloop_"
+    (tmp_path / "a.cif").write_text(MOF_5)
+    (tmp_path / "b.cif").write_text(MOF_5.replace("loop_", declared, 1))
+    (tmp_path / "c.cif").write_text(MOF_5 + MOF_5.replace("data_MOF-5", "data_a"))
+
+    found = {(one.name, Path(one.file).name): one.problem for one in read_frameworks_in([tmp_path])}
+
+    doubt = "file: the sites differ from the formula sum: H 96, not 112"
+    assert found == {
+        ("a", "a.cif"): "",
+        ("b", "b.cif"): doubt,
+        ("MOF-5", "c.cif"): "",
+        ("a", "c.cif"): "",
+    }
 
 
 def test_units_are_written_for_the_assembler(run):

@@ -70,7 +70,7 @@ def test_units_in_headers_are_converted(tmp_path):
 @pytest.mark.parametrize(
     ("gas", "pressure", "temperature", "message"),
     [
-        ("CO3", 1e5, 298, "no isotherms of CO3. Did you mean CO2"),
+        ("CO3", 1e5, 298, "no isotherms of 'CO3'. Did you mean CO2"),
         ("CO2", 1e6, 298, r"1e\+06 Pa is outside .* from 100 to 100,000 Pa. .* extrapolated"),
         ("CO2", 1e5, 313, "no isotherms at 313 K. There are 273, 298 K"),
     ],
@@ -87,7 +87,7 @@ def test_what_the_table_lacks_is_said(isotherms, gas, pressure, temperature, mes
         ("name,p,loading [g/g]\nA,1,1\n", "the unit g/g of uptakes is not known"),
         ("name,p [m],loading\nA,1,1\n", "the unit m is not known here. Give it in Pa"),
         ("name,p,loading\nA,0,1\n", "no row has a name, a pressure above 0 and a loading"),
-        ("name,p,loading\nA,high,1\n", "holds what is no number"),
+        ("name,p,loading\nA,high,1\n", "'high' is not a number"),
     ],
 )
 def test_tables_that_are_no_isotherms(tmp_path, text, message):
@@ -95,6 +95,29 @@ def test_tables_that_are_no_isotherms(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(DataError, match=message):
         read_isotherms(path)
+
+
+def test_rows_that_are_left_out_are_said_and_names_stay_text(tmp_path):
+    path = tmp_path / "own.csv"
+    rows = ["1E10,CO2,1e5,1", "0012,co2,1e5,-2", "7,,1e5,3", "8,CO2,,4", "9,CO2,10,5"]
+    path.write_text("\n".join(["name,gas,pressure,loading", *rows]))
+
+    found, notes = labels_at(read_isotherms(path), "CO2", 1e5, 298)
+
+    assert found.rows() == [("1E10", 1.0, None, 1), ("0012", -2.0, None, 1)]
+    assert notes == [
+        "1 rows without name, pressure above 0 or loading are left out",
+        "no temperatures are given: all rows are taken to be at 298 K",
+        "1 uptakes are below 0",
+        "1 isotherms do not reach 100,000 Pa: left out",
+    ]
+
+
+def test_a_pressure_that_no_isotherm_reaches_is_refused(tmp_path):
+    path = tmp_path / "own.csv"
+    path.write_text("name,pressure [bar],loading\nA,0.5,1\nB,2,1\n")
+    with pytest.raises(DataError, match="no isotherm reaches 100,000 Pa"):
+        labels_at(read_isotherms(path), "CO2", 1e5, 298)
 
 
 def test_labels_go_beside_described_frameworks(isotherms, tmp_path):

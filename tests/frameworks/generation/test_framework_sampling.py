@@ -91,16 +91,19 @@ def test_what_lies_outside_the_training_rows_is_said(one, example):
     (line,) = outside(one, Request({"co2_uptake": high + 0.5 * (high - low)}, {}))
     assert line == (
         f"co2_uptake {high + 0.5 * (high - low):g} is outside the training rows, {low:.3g} to "
-        f"{high:.3g} mol/kg: 50% of their range beyond"
+        f"{high:.3g} mol/kg: 0.5 times their range beyond"
     )
     # Only a column with `clip` is taken as something else.
     (line,) = outside(one, Request({"void_fraction": -1.0}, {}))
     clip = one.schema.numeric["void_fraction"].clip
-    assert line.endswith(f"of their range beyond, taken as {clip[0]:.3g}")
+    assert line.endswith(f"times their range beyond, taken as {clip[0]:.3g}")
     notes = Notes()
     out = example.run.parent / "outside.csv"
     generate_table(example.folder, 2, out, notes, where=["co2_uptake=900"])
     assert any("co2_uptake 900 is outside the training rows" in line for line in notes.lines)
+    middle = pl.read_csv(out)["co2_uptake_predicted"].median()
+    said = "co2_uptake 900 was asked for: it is in the interval of 0 of 2 rows, of which half are "
+    assert f"{said}predicted above {middle:.3g}" in notes.lines
 
 
 def test_members_that_are_asked_for_are_there(one):

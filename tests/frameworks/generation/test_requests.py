@@ -30,6 +30,7 @@ def test_numbers_and_members_are_told_apart():
         (["metals=Zz"], "has never met 'Zz' among its metals"),
         (["co2_uptak=3"], "Did you mean 'co2_uptake'"),
         (["co2_uptake=inf"], "'inf' is not a number"),
+        (["metals=;"], "this names no member"),
         (["metals="], "not of the form NAME=VALUE"),
     ],
 )

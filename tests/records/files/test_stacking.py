@@ -57,7 +57,7 @@ def test_meanings_go_together_in_one_unit(wells):
         frame, units, files = load_table(wells, text=["WELL"], schema=SCHEMA)
     said = [str(w.message) for w in said]
     assert any("b.LAS: DT is converted from US/M to US/F" in line for line in said)
-    assert any("1 files name no well" in line and "c.csv" in line for line in said)
+    assert any("1 files name no" in line and "c.csv" in line for line in said)
     assert "DT is missing in 1 of 3 files" in said
     assert frame.columns == ["WELL", "DEPT", "GR", "DT", "note"]
     names = [*["a.las"] * 4, *["b.LAS"] * 4, *["sub/c.csv"] * 2]

@@ -64,7 +64,7 @@ def read_by_mofstructure(crystal: Crystal) -> dict[str, Any]:
             parts, cuts, atoms, porphyrins, regions, cheminfo=True
         )
     except Exception as error:
-        raise UnreadableError(_reason(error)) from None
+        raise UnreadableError(_short(error, "mofstructure")) from None
     lengths = [
         _longest(linker.positions[sorted(set(linker.info["point_of_extension"]))])
         for linker in linkers
@@ -86,11 +86,6 @@ def _longest(points: Any) -> float:
     return max((float(np.linalg.norm(one - other)) for one, other in pairs), default=0.0)
 
 
-def _reason(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}"[:_LONGEST].removesuffix(": ")
-
-
 def read_by_autografs(crystal: Crystal) -> dict[str, Any]:
     """Return what AuToGraFS reads backwards, as plain values.
 
@@ -109,7 +104,7 @@ def read_by_autografs(crystal: Crystal) -> dict[str, Any]:
         found = deconstruct(structure)
         nets, tier = identify(found.quotient_edges)
     except Exception as error:
-        raise UnreadableError(_short(error)) from None
+        raise UnreadableError(_short(error, "AuToGraFS")) from None
     with_metal = bool(METALLIC[crystal.species].any())
     fragments = {
         name: [(site.specie.symbol, *map(float, site.coords)) for site in fragment.atoms]
@@ -131,13 +126,13 @@ def _organic(fragments: Iterable[str]) -> list[str]:
     return sorted(name for name in fragments if not name.startswith("node"))
 
 
-def _short(error: Exception) -> str:
-    """Say in a few words what AuToGraFS says in several sentences."""
-    text = str(error)
+def _short(error: Exception, reader: str) -> str:
+    """Say in a few words what a reader says in several sentences, or how it failed."""
+    text = " ".join(str(error).split())
     for sign, reason in _REASONS.items():
         if sign in text:
             return reason
-    return _reason(error)
+    return f"{reader} failed with {type(error).__name__}: {text}"[:_LONGEST].removesuffix(": ")
 
 
 _REASONS = {

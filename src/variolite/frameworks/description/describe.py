@@ -13,7 +13,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
@@ -24,9 +24,16 @@ import polars as pl
 
 from variolite.crystals.crystals import Crystal, Crystals, cell_parameters
 from variolite.crystals.elements import COVALENT_RADII, METALLIC, SYMBOLS, densities
-from variolite.crystals.files.checks import HINTS, REASONS, Limits
+from variolite.crystals.files.checks import (
+    CONTRADICTED,
+    GUESSED,
+    HARMLESS,
+    HINTS,
+    REASONS,
+    Limits,
+)
 from variolite.crystals.files.reading import read_in_order
-from variolite.crystals.files.sources import find_files, read_sources
+from variolite.crystals.files.sources import Chunk, find_files, read_sources
 from variolite.crystals.geometry.periodic import reduce_cells
 from variolite.crystals.geometry.primitive import primitive_cells
 from variolite.errors import DataError, ShortfallError
@@ -59,6 +66,9 @@ _OFTEN_OTHER = frozenset({"json", "csv", "tsv", "parquet", "feather", "extxyz"})
 _HINTS = {
     f"{_FILE}{REASONS[code]}": hint
     for code, hint in {**HINTS, "too_many_atoms": "Give the primitive cell"}.items()
+} | {
+    f"{_FILE}{GUESSED}": "Name elements in a column of their own, _atom_site_type_symbol",
+    f"{_FILE}{CONTRADICTED}": "Add what is missing, such as hydrogen",
 }
 
 COLUMNS: Mapping[str, type[pl.DataType]] = {
@@ -139,7 +149,7 @@ def describe_files(
 
 @dataclass(frozen=True)
 class Framework:
-    """A structure in its primitive Niggli cell, or why it cannot be read."""
+    """A structure in its primitive Niggli cell with doubts about it, or why it cannot be read."""
 
     name: str
     file: str
@@ -160,21 +170,39 @@ def read_frameworks_in(paths: Iterable[Path], step: Any = lambda _: None) -> Ite
     """Read structures in order, those that are rejected with the reason."""
     count = 0
     workers = os.cpu_count() or 1
-    for chunk, reading in read_in_order(
-        read_sources(find_files(paths), properties=False), _LIMITS, workers
-    ):
-        files = dict(zip(chunk.names, chunk.files, strict=False))
+    sources = chain.from_iterable(map(_singly, read_sources(find_files(paths), properties=False)))
+    for chunk, reading in read_in_order(sources, _LIMITS, workers):
         crystals = reading.crystals
         if len(crystals):
             crystals = reduce_cells(primitive_cells(crystals))
+        doubts: dict[str, list[str]] = {}
+        for name, note in reading.notes.select("name", "note").rows():
+            if note not in HARMLESS:
+                doubts.setdefault(name, []).append(f"{_FILE}{note}")
         for crystal in crystals:
-            # Several structures of one file are numbered.
-            file = files.get(crystal.name) or files.get(crystal.name.rpartition("-")[0])
-            yield Framework(crystal.name, file or chunk.files[0], crystal)
+            problem = "; ".join(doubts.get(crystal.name, ()))
+            yield Framework(crystal.name, chunk.files[0], crystal, problem)
         for file, name, reason in reading.rejects.select("file", "name", "reason").rows():
             yield Framework(name or Path(file).stem, file, None, f"{_FILE}{reason}")
         count += len(crystals) + len(reading.rejects)
         step(f"{count:,} structures")
+
+
+def _singly(chunk: Chunk) -> Iterator[Chunk]:
+    """Yield a portion for each text, so that structures and notes are known to be of its file."""
+    if not isinstance(chunk.content, list):
+        yield chunk
+        return
+    for place, text in enumerate(chunk.content):
+        own = slice(place, place + 1)
+        yield replace(
+            chunk,
+            content=[text],
+            files=chunk.files[own],
+            names=chunk.names[own],
+            rows=chunk.rows[own],
+            decoded=frozenset[int](),  # a harmless note
+        )
 
 
 def _require_structures(folder: Path, structures: Iterable[Framework]) -> None:
@@ -297,15 +325,13 @@ def _row(
 ) -> dict[str, Any]:
     row: dict[str, Any] = dict.fromkeys(COLUMNS)
     row |= {"name": framework.name, "file": framework.file, "family": family_of(framework.name)}
-    problems = _Problems()
-    if framework.crystal is None:
-        problems.add(framework.problem)
-    else:
+    problems = _Problems([framework.problem] if framework.problem else [])
+    if framework.crystal is not None:
         pores, linkers, units = (found[task] for task in _TASKS)
         row |= {name: pores[name] for name in COLUMNS if name in pores}
         problems.failed("pores", pores)
         if pores.get("dimensions") == 0:
-            problems.add("structure: molecules, no framework")
+            problems.add("structure: molecules or loose atoms, no framework")
         if "atoms" in pores and pores["metals"] is None:
             problems.add("metals: none")
         row |= _linker_columns(linkers, units, problems)

@@ -30,15 +30,20 @@ _SPELLINGS: Mapping[str, tuple[str, ...]] = {
     "temperature": ("temperature", "temp", "t"),
     "source": ("id", "source", "force_field", "forcefield", "model", "run"),
 }
+_TEXTS = ("name", "gas", "source")
 _UPTAKES = {"mmol/g": 1.0, "mol/kg": 1.0, "mol/g": 1e3, "mmol/kg": 1e-3}
 _EQUAL = 0.51  # K: 298 is 298.15
 
 
 class Isotherms(NamedTuple):
-    """Rows with name, gas, pressure (Pa), loading (mol/kg), temperature (K) and source."""
+    """Rows with name, gas, pressure (Pa), loading (mol/kg), temperature (K) and source.
+
+    ``notes`` are sentences on what was left out.
+    """
 
     frame: pl.DataFrame
     where: str
+    notes: tuple[str, ...] = ()
 
 
 def read_isotherms(path: Path) -> Isotherms:
@@ -48,38 +53,49 @@ def read_isotherms(path: Path) -> Isotherms:
     DataError where a column is missing or in a unit that is not known.
     """
     frame = read_table(path)
-    found: dict[str, pl.Series] = {}
+    headers: dict[str, str] = {}
     for header in frame.columns:
-        plain, unit = split_header(header)
-        folded = plain.casefold().replace(" ", "_")
+        folded = split_header(header)[0].casefold().replace(" ", "_")
         for meaning, spellings in _SPELLINGS.items():
-            if folded in spellings and meaning not in found:
-                found[meaning] = _in_unit(frame[header], meaning, unit, f"{path}: {header}")
+            if folded in spellings:
+                headers.setdefault(meaning, header)
+    texts = [headers[meaning] for meaning in _TEXTS if meaning in headers]
+    if any(frame[header].dtype.is_numeric() for header in texts):
+        frame = read_table(path, text=texts)  # 1E10 is a name
+    found = {
+        meaning: _in_unit(frame[header], meaning, split_header(header)[1], f"{path}: {header}")
+        for meaning, header in headers.items()
+    }
     for meaning in ("name", "pressure", "loading"):
         if meaning not in found:
             hint = f"It has {', '.join(frame.columns[:12])}"
             raise DataError(f"there is no column for {meaning}", where=str(path), hint=hint)
     table = pl.DataFrame([series.alias(meaning) for meaning, series in found.items()])
     for meaning in ("gas", "source"):
-        if meaning not in found:
-            table = table.with_columns(pl.lit("").alias(meaning))
+        given = pl.col(meaning).fill_null("") if meaning in found else pl.lit("")
+        table = table.with_columns(given.alias(meaning))
     if "temperature" not in found:
         table = table.with_columns(pl.lit(None, pl.Float64).alias("temperature"))
     whole = table.filter(
-        (pl.col("pressure") > 0) & pl.col("loading").is_finite() & pl.col("name").is_not_null()
+        (pl.col("pressure") > 0)
+        & pl.all_horizontal(pl.col("pressure", "loading").is_finite())
+        & pl.col("name").is_not_null()
     )
     if whole.is_empty():
         raise DataError("no row has a name, a pressure above 0 and a loading", where=str(path))
-    return Isotherms(whole, str(path))
+    notes: tuple[str, ...] = ()
+    if left_out := len(table) - len(whole):
+        notes = (f"{left_out:,} rows without name, pressure above 0 or loading are left out",)
+    return Isotherms(whole, str(path), notes)
 
 
 def _in_unit(series: pl.Series, meaning: str, unit: str | None, where: str) -> pl.Series:
-    if meaning in ("name", "gas", "source"):
+    if meaning in _TEXTS:
         return series.cast(pl.String).str.strip_chars()
-    try:
-        values = series.cast(pl.Float64).to_numpy()
-    except pl.exceptions.PolarsError:
-        raise DataError("holds what is no number", where=where) from None
+    numbers = series.cast(pl.Float64, strict=False)
+    if (wrong := series.filter(numbers.is_null() & series.is_not_null())).len():
+        raise DataError(f"{wrong[0]!r} is not a number", where=where, hint="Leave such cells empty")
+    values = numbers.to_numpy()
     if meaning == "loading":
         if unit is not None and unit not in _UPTAKES:
             hint = f"Give it in one of {', '.join(_UPTAKES)}"
@@ -110,7 +126,8 @@ def labels_at(
         raise DataError(
             f"{pressure:,g} Pa is outside of the isotherms, which go from {low:,g} to {high:,g} Pa",
             where=isotherms.where,
-            hint="Uptakes are never extrapolated: give a pressure between",
+            hint="Uptakes are never extrapolated: give a pressure between, or name the unit of the "
+            "column, as in pressure [bar]",
         )
     names, values, between, outside = [], [], 0, 0
     grouped = frame.sort("pressure").group_by(["name", "source"], maintain_order=True)
@@ -121,6 +138,9 @@ def labels_at(
         if not np.isnan(value):
             names.append(name)
             values.append(value)
+    if not names:
+        hint = "Give a pressure that they reach"
+        raise DataError(f"no isotherm reaches {pressure:,g} Pa", where=isotherms.where, hint=hint)
     label = f"{gas.casefold()}_uptake"
     table = (
         pl.DataFrame({"name": names, label: values}, schema={"name": pl.String, label: pl.Float64})
@@ -133,7 +153,11 @@ def labels_at(
     )
     # One source has no spread that could be seen.
     spread = pl.when(pl.col(f"{label}_n") > 1).then(pl.col(f"{label}_sd"))
-    notes = []
+    notes = [*isotherms.notes]
+    if isotherms.frame["temperature"].is_null().all():
+        notes.append(f"no temperatures are given: all rows are taken to be at {temperature:g} K")
+    if below := sum(value < 0 for value in values):
+        notes.append(f"{below:,} uptakes are below 0")
     if between:
         notes.append(
             f"{between:,} uptakes at {pressure:,g} Pa are interpolated between the pressures of "
@@ -158,12 +182,12 @@ def _of_gas(isotherms: Isotherms, gas: str) -> pl.DataFrame:
     gases = isotherms.frame["gas"].unique().sort().to_list()
     if gases == [""]:
         return isotherms.frame
-    found = next((known for known in gases if known.casefold() == gas.casefold()), None)
-    if found is None:
+    found = [known for known in gases if known and known.casefold() == gas.casefold()]
+    if not found:
         close = nearest(gas, gases)
-        hint = f"Did you mean {close}?" if close else f"There are {', '.join(gases)}"
-        raise DataError(f"there are no isotherms of {gas}", where=isotherms.where, hint=hint)
-    return isotherms.frame.filter(pl.col("gas") == found)
+        hint = f"Did you mean {close}?" if close else f"There are {', '.join(filter(None, gases))}"
+        raise DataError(f"there are no isotherms of {gas!r}", where=isotherms.where, hint=hint)
+    return isotherms.frame.filter(pl.col("gas").is_in(found))
 
 
 def _of_temperature(frame: pl.DataFrame, temperature: float, where: str) -> pl.DataFrame:
@@ -172,7 +196,7 @@ def _of_temperature(frame: pl.DataFrame, temperature: float, where: str) -> pl.D
     chosen = frame.filter((pl.col("temperature") - temperature).abs() < _EQUAL)
     if chosen.is_empty():
         known = ", ".join(f"{t:g}" for t in frame["temperature"].drop_nulls().unique().sort())
-        hint = f"There are {known} K"
+        hint = f"There are {known} K; a unit is named as in temperature [C]"
         raise DataError(f"there are no isotherms at {temperature:g} K", where=where, hint=hint)
     return chosen
 

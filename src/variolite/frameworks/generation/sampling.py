@@ -54,6 +54,8 @@ class Request:
                 values[name] = _number(value, place)
             elif name in texts:
                 members[name] = _members(model, name, value)
+                if not members[name]:
+                    raise DataError("this names no member", where=place, hint=f"Give {name}=FIRST")
                 _require_known(model, name, members[name], place)
             else:
                 known = [*model.condition_names, *texts]
@@ -119,7 +121,7 @@ def outside(model: FrameworkModel, request: Request) -> list[str]:
         taken = "" if chain.clip is None else f", taken as {np.clip(value, *chain.clip):.3g}"
         lines.append(
             f"{name} {value:g} is outside the training rows, {usual[0]:.3g} to {usual[1]:.3g}"
-            f"{f' {unit}' if unit else ''}: {far:.0%} of their range beyond{taken}"
+            f"{f' {unit}' if unit else ''}: {far:.3g} times their range beyond{taken}"
         )
     return lines
 
@@ -210,6 +212,16 @@ def with_predictions(model: FrameworkModel, rows: pl.DataFrame, request: Request
     return pl.DataFrame(columns)
 
 
+def _hits(rows: pl.DataFrame, name: str, value: float) -> str:
+    """Say how far what is predicted lies from what was asked for, which may be impossible."""
+    low, middle, high = (rows[f"{name}_{part}"] for part in ("low", "predicted", "high"))
+    hits = ((low <= value) & (value <= high)).sum()
+    return (
+        f"{name} {value:g} was asked for: it is in the interval of {hits:,} of {rows.height:,} "
+        f"rows, of which half are predicted above {float(np.median(middle)):.3g}"
+    )
+
+
 def generate_table(
     run: RunFolder,
     number: int,
@@ -242,6 +254,8 @@ def generate_table(
             f"{name}_predicted is by trees on families that the model has not seen "
             f"(R2 {surrogate.r2:.2f}), its interval holds for 90 % of such"
         )
+        if name in request.values and rows.height:
+            progress.note(_hits(rows, name, request.values[name]))
     short = rows.height < number
     if rows.height and not (short and all_or_nothing):
         write_table(rows, out)

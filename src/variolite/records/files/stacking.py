@@ -107,7 +107,9 @@ def stack(
         notes.append(f"{len(failed)} of {len(paths)} files are left out")
     if unnamed:
         listed = ", ".join(unnamed[:3]) + ", ..." * (len(unnamed) > 3)
-        notes.append(f"{len(unnamed)} files name no well and are taken for one each: {listed}")
+        notes.append(
+            f"{len(unnamed)} files name no {well_header} and are taken for one each: {listed}"
+        )
     for header in frame.columns:
         lacking = sum(header not in part.columns for part in frames.values())
         if lacking:
