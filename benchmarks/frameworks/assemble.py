@@ -21,6 +21,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +35,10 @@ from variolite.crystals.elements import ATOMIC_NUMBERS, densities
 from variolite.crystals.files.checks import Limits
 from variolite.crystals.files.reading import read_all
 from variolite.frameworks.assembly.assemble import Candidate, assemble
-from variolite.frameworks.assembly.compatibility import Compatibility
-from variolite.frameworks.assembly.nets import interpenetration
+from variolite.frameworks.assembly.compatibility import MAX_RMSD, Compatibility, arms_rmsd
+from variolite.frameworks.assembly.nets import UnusableNetError, interpenetration
 from variolite.frameworks.assembly.structure_checks import CHECKS, check_structure
-from variolite.frameworks.assembly.unit_library import UnitLibrary, merge_harvest
+from variolite.frameworks.assembly.unit_library import UnitLibrary, merge_units
 from variolite.frameworks.description.pores import measure_pores
 from variolite.scoring.intervals import bootstrap_interval
 from variolite.training.workers import Workers
@@ -107,6 +108,7 @@ PARTS = 8
 RECORDS: list[Mapping[str, Any]] = []
 NAMES: dict[str, dict[str, str]] = {}
 LIBRARY = UnitLibrary()
+FITS: dict[str, dict[int, list[str]]] = {}
 
 
 def prepare(harvest: Path) -> None:
@@ -114,8 +116,10 @@ def prepare(harvest: Path) -> None:
     global LIBRARY
     with harvest.open() as file:
         RECORDS[:] = sorted((json.loads(line) for line in file), key=lambda one: one["file"])
-    LIBRARY, names = merge_harvest(RECORDS)
-    NAMES.update(names)
+    LIBRARY, names = merge_units(
+        (Path(one["file"]).stem, one.get("fragments") or {}) for one in RECORDS
+    )
+    NAMES.update(zip((one["file"] for one in RECORDS), names, strict=True))
 
 
 # Round trip: real structures from their own net and units.
@@ -148,7 +152,7 @@ def trip_part(folder: Path, part: int) -> dict[str, Any]:
             compatibility,
         )
         line = {"name": name, "fold": fold, "failure": result.failure, "first": result.first}
-        line |= {"seconds": result.seconds, "placed": result.attempts > 0}
+        line["placed"] = result.assignment is not None
         line["real_passes"] = name in real and not check_structure(real[name])
         lines.append(line)
         if result.crystal is None or name not in real:
@@ -175,6 +179,22 @@ def joined(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 # Random choices.
 
 
+def fits(net: str, compatibility: Compatibility) -> dict[int, list[str]]:
+    """Units for each orbit of vertices of a net, and at -1 for its edges; none if unusable."""
+    if net not in FITS:
+        FITS[net] = {}
+        with suppress(UnusableNetError):
+            found = compatibility.nets[net]
+            sound = [
+                u for n, u in compatibility.library.items() if not compatibility.chemistry(n)[1]
+            ]
+            for orbit, vertex in zip(*np.unique(found.orbits, return_index=True), strict=True):
+                near = (unit for unit in sound if arms_rmsd(found, vertex, unit) <= MAX_RMSD)
+                FITS[net][int(orbit)] = [unit.name for unit in near]
+            FITS[net][-1] = [unit.name for unit in sound if unit.arms == 2]
+    return FITS[net]
+
+
 def random_choices(
     number: int, compatibility: Compatibility, rng: np.random.Generator
 ) -> Iterator[tuple[str, list[str]]]:
@@ -183,12 +203,12 @@ def random_choices(
     found = 0
     while found < number:
         net = nets[rng.integers(len(nets))]
-        fits = compatibility.fits(net)
-        if not fits or not all(fits[orbit] for orbit in fits):
+        fitting = fits(net, compatibility)
+        if not fitting or not all(fitting.values()):
             continue
-        units = [str(rng.choice(list(some))) for orbit, some in fits.items() if orbit >= 0]
-        units += [str(u) for u in rng.choice(list(fits[-1]), rng.integers(0, 3))]
-        if not compatibility.why_not(net, units, ()):
+        units = [str(rng.choice(some)) for orbit, some in fitting.items() if orbit >= 0]
+        units += [str(u) for u in rng.choice(fitting[-1], rng.integers(0, 3))]
+        if not compatibility.why_not(net, units):
             found += 1
             yield net, units
 

@@ -27,8 +27,8 @@ import polars as pl
 from benchmarks.pages import RESULTS, command, provenance, table, write_page
 from scipy.stats import spearmanr
 
-from variolite.frameworks.assembly.assemble import library_of
 from variolite.frameworks.assembly.compatibility import Compatibility
+from variolite.frameworks.assembly.unit_library import library_of
 from variolite.frameworks.columns import split
 from variolite.frameworks.generation.framework_model import FrameworkModel
 from variolite.frameworks.generation.sampling import Request, generate
@@ -62,7 +62,7 @@ def ask(run: Path, rows: pl.DataFrame, compatibility: Compatibility) -> tuple[pl
         parts.append(made.with_columns(names))
     drawn = pl.concat(parts)
     fits = [
-        not compatibility.why_not(row["net"], split(row["nodes"]), split(row["linker_units"]))
+        not compatibility.why_not(row["net"], {*split(row["nodes"]), *split(row["linker_units"])})
         for row in drawn.iter_rows(named=True)
     ]
     together = drawn.filter(pl.Series(fits))

@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import os
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from time import monotonic, process_time
 from typing import Any
@@ -28,18 +27,24 @@ import polars as pl
 from benchmarks.pages import RESULTS, command, provenance, table, write_page
 from scipy.stats import spearmanr
 
-from variolite.frameworks.batch import rows_of
 from variolite.frameworks.journal import Journal
-from variolite.frameworks.simulation.charges import Charges, partial_charges
-from variolite.frameworks.simulation.gcmc import CUTOFF, Mean, Settings, get_ready, prepare, sample
+from variolite.frameworks.simulation.charges import partial_charges
+from variolite.frameworks.simulation.gcmc import (
+    CUTOFF,
+    Mean,
+    Settings,
+    load_raspalib,
+    prepare,
+    sample,
+)
 from variolite.frameworks.simulation.simulate import read_structure
 from variolite.frameworks.simulation.supercell import compact_supercell
 from variolite.progress import ConsoleProgress
 
 DATA = Path(os.environ.get("VARIOLITE_DATA", "data")) / "frameworks" / "crafted"
 TARGET = RESULTS / "frameworks_simulate"
-COLUMNS = {Charges.cif: "ID1", Charges.none: "ID4", Charges.eqeq: "ID2"}
-NAMES = {Charges.cif: "DDEC", Charges.eqeq: "EQeq", Charges.none: "no charges"}
+COLUMNS = {"cif": "ID1", "none": "ID4", "eqeq": "ID2"}
+NAMES = {"cif": "DDEC", "eqeq": "EQeq", "none": "no charges"}
 EVERY = [f"co2_1bar_298K_ID{number}" for number in range(1, 9)]
 MOST = 10.0  # mol/kg
 INTRODUCTION = """
@@ -68,8 +73,7 @@ def chosen(data: Path, number: int) -> pl.DataFrame:
 
 def simulated(key: str, folder: Path, longer: int) -> dict[str, Any]:
     """Simulate a structure with one kind of charges; the key is both."""
-    name, _, kind = key.partition(" ")
-    charges = Charges(kind)
+    name, _, charges = key.partition(" ")
     settings = Settings(charges=charges, limit=1800.0)
     path = folder / f"{name}.cif"
     crystal = read_structure(path)
@@ -77,7 +81,7 @@ def simulated(key: str, folder: Path, longer: int) -> dict[str, Any]:
     began, used = monotonic(), process_time()
     system = prepare(crystal, cells, partial_charges(crystal, path, charges), settings)
     long = replace(settings, cycles=longer, tolerance=0.0)
-    chain = sample(system, long if charges is Charges.cif else settings)
+    chain = sample(system, long if charges == "cif" else settings)
     return {
         "chain": chain,
         "per_molecule": 1000.0 / system.framework_mass(),
@@ -117,18 +121,17 @@ def main() -> None:
         for member in archive.namelist():
             if Path(member).stem in set(rows["Name"]):
                 (folder / Path(member).name).write_bytes(archive.read(member))
-    keys = [f"{name} {kind.value}" for kind in COLUMNS for name in rows["Name"]]
-    with Journal(folder / "chains", {"longer": arguments.longer}) as journal:
+    keys = [f"{name} {kind}" for kind in COLUMNS for name in rows["Name"]]
+    with Journal(folder / "chains.unfinished", {"longer": arguments.longer}) as journal:
         if not only_page:
-            rows_of(
-                partial(simulated, folder=folder, longer=arguments.longer),
-                keys,
-                journal,
+            journal.rows(
+                simulated,
+                {key: (key, folder, arguments.longer) for key in keys},
                 title="simulations",
                 progress=ConsoleProgress(),
                 workers=arguments.workers,
                 limit=3600.0,
-                ready=get_ready,
+                initializer=load_raspalib,
             )
     report(rows, journal.found, made)
 
@@ -139,12 +142,12 @@ def report(rows: pl.DataFrame, found: dict[str, Any], made: dict[str, Any]) -> N
     entries = []
     for row in rows.iter_rows(named=True):
         for kind, column in COLUMNS.items():
-            run = found.get(f"{row['Name']} {kind.value}")
+            run = found.get(f"{row['Name']} {kind}")
             if run is None:
                 continue
             entry = {
                 "name": row["Name"],
-                "charges": kind.value,
+                "charges": kind,
                 "table": row[EVERY[int(column[2]) - 1]],
             }
             entry["least"], entry["most"] = (f(row[one] for one in EVERY) for f in (min, max))
@@ -184,7 +187,7 @@ def agreement(entries: list[dict[str, Any]]) -> list[str]:
     """A line for each kind of charges: how far from the column of the table."""
     rows = []
     for kind, column in COLUMNS.items():
-        chosen = [e for e in entries if e["charges"] == kind.value and "simulated" in e]
+        chosen = [e for e in entries if e["charges"] == kind and "simulated" in e]
         if len(chosen) < 3:
             continue
         ours, theirs = (np.array([e[key] for e in chosen]) for key in ("simulated", "table"))
@@ -213,7 +216,7 @@ def by_structure(entries: list[dict[str, Any]]) -> list[str]:
     """A line for each structure with the charges of its file."""
     rows = []
     for entry in sorted(entries, key=lambda one: one["table"]):
-        if entry["charges"] != Charges.cif.value:
+        if entry["charges"] != "cif":
             continue
         spread = f"{entry['least']:.2f} to {entry['most']:.2f}"
         if "simulated" not in entry:
@@ -236,7 +239,7 @@ def by_structure(entries: list[dict[str, Any]]) -> list[str]:
 
 def times(entries: list[dict[str, Any]]) -> list[str]:
     """What a run costs that ends sooner, and how far it is from the longest."""
-    runs = [e for e in entries if e["charges"] == Charges.cif.value and "simulated" in e]
+    runs = [e for e in entries if e["charges"] == "cif" and "simulated" in e]
     rows = []
     for place, (least, tolerance) in enumerate(STOPS):
         ends = [e["stops"][place] for e in runs]

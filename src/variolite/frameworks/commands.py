@@ -120,9 +120,6 @@ def assemble(
     limit: Annotated[
         float, typer.Option(min=1.0, metavar="SECONDS", help="Most time for one candidate.")
     ] = 60.0,
-    attempts: Annotated[
-        int, typer.Option(min=1, help="Tries for one candidate, with other choices among equals.")
-    ] = 6,
 ) -> None:
     """Build candidates in three dimensions and check them.
 
@@ -130,13 +127,10 @@ def assemble(
     each row, provenance.json, and report.html with all of it as a table and structures to turn. An
     interrupted run resumes.
     """
-    from variolite.frameworks.assembly.assemble import Settings, assemble_table
+    from variolite.frameworks.assembly.assemble import assemble_table
 
     keep_inputs("--out", out, table, units)
-    settings = Settings(attempts=attempts, limit=limit)
-    assemble_table(
-        table, out, units=units or (), settings=settings, workers=workers, progress=PROGRESS
-    )
+    assemble_table(table, out, units=units or (), limit=limit, workers=workers, progress=PROGRESS)
     typer.echo(str(out))
 
 

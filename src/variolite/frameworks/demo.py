@@ -52,8 +52,7 @@ SETTINGS = (
 
 def run_demo(out: Path, progress: Progress) -> Path:
     """Describe, fit, generate and assemble; return the path of the page of candidates."""
-    for module, purpose in {"CoRE_MOF": "the structures of the demo", **DESCRIBING}.items():
-        require(module, purpose)
+    require("CoRE_MOF", *DESCRIBING)
     # Late, so that a missing package is reported at once.
     from variolite.frameworks.assembly.assemble import assemble_table
     from variolite.frameworks.description.describe import describe_files

@@ -1,119 +1,127 @@
-"""What an unfinished command has found, kept beside its result until that is whole."""
+"""Rows made by worker processes, kept beside the result until it is whole.
+
+An interrupted command resumes: rows that are in the journal are not made again.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from math import inf
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
+from variolite.atomic import try_lock
 from variolite.errors import DataError
+from variolite.progress import Progress
+from variolite.training.workers import each_outcome
 
 Row = dict[str, Any]
 
 
 class Journal:
-    """Findings by key, a line of JSON each below one with the settings.
+    """A file of JSON lines: settings, then ``[key, row]`` for each row that is done.
 
-    On entry those of the same command that was interrupted are there again. Raises a DataError
-    if they were found with other settings.
+    It is only added to, so that a kill at any moment loses nothing. Raises a DataError on entry
+    where another command is writing it, or it was begun with other settings.
     """
 
-    def __init__(self, out: Path, settings: Mapping[str, Any]) -> None:
-        self.path = out.with_name(f"{out.name}.unfinished")
-        self.settings = json.loads(json.dumps(settings))
+    def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
+        self.path = path
+        self.settings = settings
         self.found: dict[str, Row] = {}
-        self._file: IO[bytes] | None = None
 
     def __enter__(self) -> Journal:
-        file, entries = continued(self.path)
-        with ExitStack() as stack:
-            stack.callback(file.close)
-            found = dict(entry for entry in entries[1:] if _is_finding(entry))
-            if not found:
-                file.truncate(0)
-                file.write(as_line(self.settings))
-                file.flush()
-            elif entries[0] != self.settings:
-                raise DataError(
-                    "it was begun with other settings",
-                    where=str(self.path),
-                    hint="Give those again to go on, or delete it to begin anew",
-                )
-            stack.pop_all()
-        self._file, self.found = file, found
+        self._file = self.path.open("a+b")
+        try:
+            self._resume()
+        except BaseException:
+            self._file.close()
+            raise
         return self
 
-    def write(self, key: str, found: Row) -> None:
-        """Keep what was found, even if this process is killed after it."""
-        assert self._file is not None
-        self.found[key] = found
-        self._file.write(as_line([key, found]))
-        self._file.flush()
-
-    def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-
-    def remove(self) -> None:
-        """Forget the run: its table is written."""
-        self.__exit__()
-        self.path.unlink(missing_ok=True)
-
-
-def continued(path: Path) -> tuple[IO[bytes], list[Any]]:
-    """Open a file of JSON lines to add to it, and read what it holds; None for a damaged line.
-
-    It is only added to, never written again: a kill at any moment loses nothing. Other processes
-    are kept off it until it is closed; raises a DataError where one writes it already.
-    """
-    with ExitStack() as stack:
-        file = path.open("a+b")
-        stack.callback(file.close)
-        _hold(file, path)
-        file.seek(0)
-        lines = file.read().splitlines(keepends=True)
+    def _resume(self) -> None:
+        if try_lock(self._file.fileno()) is False:
+            hint = "Wait until it has ended, or give another --out"
+            raise DataError("another command is writing it", where=str(self.path), hint=hint)
+        self._file.seek(0)
+        lines = self._file.read().splitlines(keepends=True)
         # A line that was being written when the run was killed has no end.
         if lines and not lines[-1].endswith(b"\n"):
+            self._file.truncate(sum(map(len, lines[:-1])))
             del lines[-1]
-            file.truncate(sum(map(len, lines)))
-        entries = [_read(line) for line in lines]
-        stack.pop_all()
-    return file, entries
+        for line in lines[1:]:
+            with suppress(ValueError, TypeError):  # a damaged line costs its own row only
+                key, row = json.loads(line)
+                self.found |= {key: dict(row)}
+        if not self.found:
+            self._file.truncate(0)
+            self._add(self.settings)
+        elif lines[0] != _line(self.settings):
+            hint = "Give those again to resume, or delete it to begin anew"
+            raise DataError("it was begun with other settings", where=str(self.path), hint=hint)
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def write(self, key: str, row: Row) -> None:
+        """Keep a row, even if this process is killed after it."""
+        self.found[key] = row
+        self._add([key, row])
+
+    def _add(self, entry: Any) -> None:
+        self._file.write(_line(entry))
+        self._file.flush()
+
+    def remove(self) -> None:
+        """Forget the rows: their table is written."""
+        self._file.close()
+        self.path.unlink(missing_ok=True)
+
+    def rows(
+        self,
+        function: Callable[..., Row],
+        tasks: Mapping[str, tuple[Any, ...]],
+        *,
+        title: str,
+        progress: Progress,
+        workers: int,
+        limit: float = inf,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+    ) -> dict[str, Row]:
+        """Call a function with the arguments of every key that has no row; return all rows by key.
+
+        Rows hold what JSON can hold. A call that raises an error, kills its process or takes more
+        than ``limit`` seconds becomes a row with nothing but a ``problem``.
+        """
+        left = {key: task for key, task in tasks.items() if key not in self.found}
+        if done := len(tasks) - len(left):
+            progress.note(f"resumed: {done:,} of {len(tasks):,} are done")
+        keys = list(left)
+        with progress.stage(title, len(left)) as step:
+            for count, (place, outcome) in enumerate(
+                each_outcome(
+                    function,
+                    list(left.values()),
+                    workers=workers,
+                    limit=limit,
+                    initializer=initializer,
+                    initargs=initargs,
+                ),
+                start=1,
+            ):
+                row = outcome.value if outcome.status == "done" else {"problem": outcome.reason}
+                self.write(keys[place], row)
+                step(f"{count:,}/{len(left):,}", done=count)
+        return {key: self.found[key] for key in tasks}
 
 
-def as_line(entry: Any) -> bytes:
-    """Write a line of JSON."""
+def _line(entry: Any) -> bytes:
     return json.dumps(entry).encode() + b"\n"
 
 
-def _read(line: bytes) -> Any:
-    try:
-        return json.loads(line)
-    except ValueError:
-        return None
-
-
-def _hold(file: IO[bytes], path: Path) -> None:
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        hint = "Wait until it has ended, or give another --out"
-        raise DataError("another command is writing it", where=str(path), hint=hint) from None
-    except OSError:  # A file system without locks.
-        return
-
-
-def _is_finding(entry: Any) -> bool:
-    return (
-        isinstance(entry, list)
-        and len(entry) == 2
-        and isinstance(entry[0], str)
-        and isinstance(entry[1], dict)
-    )
+def beside(out: Path) -> Path:
+    """Path of the journal of a command that writes a table."""
+    return out.with_name(f"{out.name}.unfinished")

@@ -76,7 +76,7 @@ def skeleton(smiles: str) -> str | None:
 
 
 def _rdkit() -> Any:
-    require("rdkit", "linkers")
+    require("rdkit")
     from rdkit import Chem, RDLogger
 
     RDLogger.DisableLog("rdApp.*")  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Packages that only some commands need: there, or one line that says how to get them."""
+"""Packages of the extra ``frameworks``: there, or one line that says how to get them."""
 
 from __future__ import annotations
 
@@ -7,20 +7,16 @@ from importlib.util import find_spec
 from variolite.errors import DataError
 
 PACKAGES = {
-    "rdkit": "rdkit",
-    "mofstructure": "mofstructure",
-    "autografs": "AuToGraFS",
-    "CoRE_MOF": "core-mof",
-    "raspalib": "raspalib",
+    "rdkit": ("rdkit", "canonical linkers"),
+    "mofstructure": ("mofstructure", "reading linkers"),
+    "autografs": ("AuToGraFS", "nets, building units and charges by EQeq"),
+    "CoRE_MOF": ("core-mof", "the structures of the demo"),
+    "raspalib": ("raspalib", "simulations"),
 }
-"""Modules of the extra `frameworks`, and the packages that they come with."""
+"""Modules, the packages that they come with, and what they are needed for."""
 
-DESCRIBING = {
-    "mofstructure": "reading linkers",
-    "autografs": "reading nets and building units",
-    "rdkit": "canonical linkers",
-}
-"""Modules that describe needs, and what for."""
+DESCRIBING = ("mofstructure", "autografs", "rdkit")
+"""Modules that describe needs."""
 
 
 def is_there(module: str) -> bool:
@@ -28,10 +24,12 @@ def is_there(module: str) -> bool:
     return find_spec(module) is not None
 
 
-def require(module: str, purpose: str) -> None:
-    """Raise a DataError where a module of the extra is missing."""
-    if not is_there(module):
-        raise DataError(
-            f"{PACKAGES[module]} is needed for {purpose}, and is not installed",
-            hint="run pip install 'variolite[frameworks]'",
-        )
+def require(*modules: str) -> None:
+    """Raise a DataError where one of these modules is missing."""
+    for module in modules:
+        if not is_there(module):
+            package, purpose = PACKAGES[module]
+            raise DataError(
+                f"{package} is needed for {purpose}, and is not installed",
+                hint="run pip install 'variolite[frameworks]'",
+            )

@@ -282,7 +282,7 @@ def _answer_tasks(
     from threadpoolctl import threadpool_limits
 
     threadpool_limits(1)
-    answer = (None, None) if initializer is None else _result(initializer, initargs, {})
+    answer = None, initializer and _result(initializer, initargs, {})[1]
     while _sent(connection, answer):
         try:
             work = connection.recv()

@@ -8,9 +8,10 @@ from typer.testing import CliRunner
 from variolite.crystals.files.reading import load_crystals
 from variolite.errors import DataError, ShortfallError
 from variolite.frameworks.assembly import assemble as module
-from variolite.frameworks.assembly.assemble import Settings, assemble_table, candidates_of
+from variolite.frameworks.assembly.assemble import assemble_table, candidates_of
 from variolite.frameworks.assembly.unit_library import write_units
 from variolite.frameworks.commands import app
+from variolite.frameworks.journal import Journal
 
 pytest.importorskip("autografs", reason="nets come with AuToGraFS")
 
@@ -45,7 +46,7 @@ def table(tmp_path):
 
 
 def run(table, out, units, **settings):
-    return assemble_table(table, out, units=[units], settings=Settings(**settings), workers=1)
+    return assemble_table(table, out, units=[units], workers=1, **settings)
 
 
 def test_each_candidate_ends_as_a_cif_or_a_named_failure(table, units, tmp_path):
@@ -82,40 +83,30 @@ def test_each_candidate_ends_as_a_cif_or_a_named_failure(table, units, tmp_path)
     assert made["candidates"]["layer"]["failure"] == failures[4]
 
 
-def test_a_run_goes_on_where_it_was(table, units, tmp_path, monkeypatch):
+def test_a_run_resumes(table, units, tmp_path):
     out = tmp_path / "out"
     first = run(table, out, units)
-    asked = []
-
-    def some(candidates, *args, **kwargs):
-        asked.extend(candidate.name for candidate in candidates)
-        return iter(())
-
-    text = (out / "assembled.jsonl").read_text()
-    (out / "assembled.jsonl").write_text(text + '{"key": "half a li')
-    monkeypatch.setattr(module, "assemble_all", some)
+    before = (out / "assembled.jsonl").read_text()
+    (out / "assembled.jsonl").write_text(before + '["half a li')
     assert run(table, out, units).equals(first)
-    assert asked == []
-    # What has no CIF any more, or is asked for in another way, is made again.
-    monkeypatch.undo()
+    assert (out / "assembled.jsonl").read_text() == before
+    # What has no CIF any more is made again.
     (out / "MOF-5.cif").unlink()
     assert run(table, out, units)["built"].to_list() == first["built"].to_list()
     assert (out / "MOF-5.cif").exists()
-    before = (out / "assembled.jsonl").read_text().count("\n")
-    run(table, out, units, attempts=2)
-    assert (out / "assembled.jsonl").read_text().count("\n") == before + 6
+    assert (out / "assembled.jsonl").read_text().count("\n") == before.count("\n") + 1
 
 
-def test_a_name_in_two_tables_means_the_structure_of_the_table(table, units, tmp_path):
+def test_a_folder_belongs_to_one_table_and_its_units(table, units, tmp_path):
     out, other = tmp_path / "out", tmp_path / "other.csv"
     run(table, out, units)
     text = (out / "MOF-5.cif").read_text()
-    rows = pl.DataFrame(ROWS)
     swap = {"MOF-5": "pillared", "pillared": "MOF-5"}
-    rows.with_columns(pl.col("name").replace(swap)).write_csv(other)
-    run(other, out, units)
-    assert (out / "MOF-5.cif").read_text() != text
-    run(table, out, units)
+    pl.DataFrame(ROWS).with_columns(pl.col("name").replace(swap)).write_csv(other)
+    with pytest.raises(DataError, match="begun with other settings"):
+        run(other, out, units)
+    with pytest.raises(DataError, match="begun with other settings"):
+        run(table, out, units, limit=30.0)
     assert (out / "MOF-5.cif").read_text() == text
 
 
@@ -127,13 +118,13 @@ def test_the_checks_decide_and_are_tried_again(table, units, tmp_path, monkeypat
         return {"has_lone_molecule": "made up"} if len(seen) < 3 else {}
 
     monkeypatch.setattr(module, "check_structure", check)
-    library = module.library_of([units])
-    compatibility = module.Compatibility(library)
+    compatibility = module.Compatibility(module.library_of([units]))
     candidate = candidates_of(pl.DataFrame(ROWS))[0]
-    result = module.assemble(candidate, compatibility, Settings(attempts=5))
-    assert (result.attempts, result.first, result.failure) == (3, False, "")
+    result = module.assemble(candidate, compatibility)
+    assert (len(seen), result.first, result.failure) == (3, False, "")
     seen.clear()
-    result = module.assemble(candidate, compatibility, Settings(attempts=2))
+    monkeypatch.setattr(module, "ATTEMPTS", 2)
+    result = module.assemble(candidate, compatibility)
     assert result.crystal is None
     assert result.failure == "has_lone_molecule: made up"
 
@@ -197,16 +188,18 @@ def test_a_folder_that_cannot_be_used_is_refused_before_nets_are_read(
     table, units, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(module, "all_nets", lambda: pytest.fail("nets are read"))
-    monkeypatch.setattr(module, "shipped_units", lambda: pytest.fail("units are read"))
+    monkeypatch.setattr(module, "library_of", lambda _: pytest.fail("units are read"))
     with pytest.raises(DataError, match=r"cannot be used \(File exists\)"):
         run(table, table, units)
     with pytest.raises(DataError, match="not an empty folder"):
         run(table, tmp_path, units)
     pytest.importorskip("fcntl", reason="locks files")
-    held = module._Ledger(tmp_path / "out")
-    with pytest.raises(DataError, match="another command is writing it"):
+    (tmp_path / "out").mkdir()
+    with (
+        Journal(tmp_path / "out" / module.JOURNAL, {}),
+        pytest.raises(DataError, match="another command is writing it"),
+    ):
         run(table, tmp_path / "out", units)
-    held.close()
 
 
 def test_units_that_cannot_be_read_make_no_folder(table, tmp_path):

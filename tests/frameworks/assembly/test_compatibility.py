@@ -44,8 +44,7 @@ def test_metals_bond_donors_and_acids_carbon():
 def test_mof_5_is_placed_on_pcu(compatibility):
     placed = compatibility.place("pcu", ["node_C6O13Zn4_6X", "linker_C6H4_2X"])
     assert placed.counts() == {"linker_C6H4_2X": 3, "node_C6O13Zn4_6X": 1}
-    assert placed.rmsd < 1e-6
-    assert compatibility.why_not("pcu", ["node_C6O13Zn4_6X"], ["linker_C6H4_2X"]) == ""
+    assert compatibility.why_not("pcu", ["node_C6O13Zn4_6X", "linker_C6H4_2X"]) == ""
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -74,16 +73,7 @@ def test_pillars_go_to_the_metals(compatibility, seed):
 def test_what_does_not_fit_says_why(compatibility, net, units, why):
     with pytest.raises(DataError, match=why):
         compatibility.place(net, units)
-    assert why in compatibility.why_not(net, units, [])
-
-
-def test_units_that_fit_a_net_are_listed_by_orbit(compatibility):
-    fits = compatibility.fits("pcu")
-    assert set(fits[-1]) == {"linker_C6H4_2X", "linker_C4H4N2_2X"}
-    (orbit,) = set(fits) - {-1}
-    assert set(fits[orbit]) == {"node_C6O13Zn4_6X", "node_C4O8Zn2_6X"}
-    assert fits[orbit]["node_C6O13Zn4_6X"] < 1e-6 < fits[orbit]["node_C4O8Zn2_6X"] + 1e-5
-    assert compatibility.fits("sql") == {}
+    assert why in compatibility.why_not(net, units)
 
 
 def test_more_kinds_than_orbits_take_turns():

@@ -67,7 +67,7 @@ def test_the_gradient_is_that_of_the_energy(compatibility):
     bodies.centres *= 0.8  # so that atoms clash
     bodies.lattice *= 0.8
     bodies._list_pairs()
-    x = rng.normal(0, 0.1, 6 * len(bodies.units) + 6)
+    x = rng.normal(0, 0.1, 6 * len(bodies.units) + 9)
     energy, gradient = bodies._energy(x)
     assert energy > 1
     steps = np.eye(len(x)) * 1e-5
@@ -119,6 +119,6 @@ def test_a_cell_that_collapses_is_an_error_and_no_search_without_end(compatibili
     bodies = _Bodies(net, placed, compatibility.library, np.random.default_rng(0))
     bodies.lattice = bodies.lattice * np.array([[1.0], [1.0], [0.05]])
     with pytest.raises(CollapsedError, match="the cell collapses"):
-        bodies.relaxed()
+        bodies.relax()
     with pytest.raises(CollapsedError, match="no room for 997 nets"):
         build(net, placed, compatibility.library, catenation=997)

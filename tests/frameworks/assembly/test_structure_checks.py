@@ -97,7 +97,7 @@ def test_what_is_right_is_no_fault(sites, name):
 def test_a_layer_goes_on_in_two_dimensions():
     flat = [("C", 0, 0, 5), ("C", 1.42, 0, 5), ("C", 2.13, 1.23, 5), ("C", 3.55, 1.23, 5)]
     detail = check_structure(crystal(flat, (4.26, 2.46, 10.0)))
-    assert detail["has_no_3d_connected_graph"] == "parts go on in 2 dimensions"
+    assert detail["has_no_3d_connected_graph"] == "parts are periodic in 2 dimensions"
     assert "has_lone_molecule" not in detail
 
 

@@ -7,7 +7,8 @@ from variolite.frameworks.assembly.unit_library import (
     Unit,
     UnitLibrary,
     assignments,
-    merge_harvest,
+    hill_formula,
+    merge_units,
     read_units,
     write_units,
 )
@@ -31,7 +32,7 @@ def moved(unit, seed, name=None):
 
 def test_arms_begin_at_the_nearest_atom_and_have_half_a_bond():
     wheel = pillared_paddlewheel()
-    assert wheel.formula == "C4O8Zn2"
+    assert hill_formula(wheel.symbols) == "C4O8Zn2"
     assert sorted(wheel.anchor_symbols) == ["C", "C", "C", "C", "Zn", "Zn"]
     np.testing.assert_allclose(sorted(wheel.halves), [0.75] * 4 + [1.03] * 2, atol=1e-9)
     assert wheel.kind == "node"
@@ -75,12 +76,10 @@ def test_linkers_of_equal_formula_and_other_shape_stay_apart():
 def test_a_harvest_is_merged_across_structures_without_its_caps():
     record = {"linker_C6H4_2X": sites_of(phenylene()), "cap_O_1X": [("O", 0, 0, 0), ("X", 1, 0, 0)]}
     turned = {"linker_C6H4_2X_2": sites_of(moved(phenylene(), 4))}
-    files = [{"file": "a/ONE.cif", "fragments": record}, {"file": "TWO.cif", "fragments": turned}]
-    library, names = merge_harvest([*files, {"file": "BAD.cif", "error": "no"}])
+    library, names = merge_units([("ONE", record), ("TWO", turned), ("BAD", {})])
     assert list(library) == ["linker_C6H4_2X"]
     assert library["linker_C6H4_2X"].sources == ("ONE", "TWO")
-    assert names["TWO.cif"] == {"linker_C6H4_2X_2": "linker_C6H4_2X"}
-    assert names["BAD.cif"] == {}
+    assert names[1:] == [{"linker_C6H4_2X_2": "linker_C6H4_2X"}, {}]
 
 
 def test_a_library_is_read_as_it_was_written(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 
 from variolite.cli import main
 from variolite.errors import DataError, ShortfallError
-from variolite.frameworks.simulation.charges import Charges, find_charges, partial_charges
+from variolite.frameworks.simulation.charges import find_charges, partial_charges
 from variolite.frameworks.simulation.force_field import find_gas, lennard_jones
 from variolite.frameworks.simulation.gcmc import Settings
 from variolite.frameworks.simulation.simulate import parse_pressure, read_structure, simulate_table
@@ -44,7 +44,7 @@ def salt(tmp_path, column, sodium, chlorine):
 def test_charges_of_a_file_go_to_all_atoms_that_symmetry_makes(tmp_path, column):
     path = salt(tmp_path, column, 0.9, -0.9)
     crystal = read_structure(path)
-    found = partial_charges(crystal, path, Charges.cif)
+    found = partial_charges(crystal, path, "cif")
     assert found.tolist() == pytest.approx(np.where(crystal.species == 11, 0.9, -0.9).tolist())
     assert len(found) == 8
 
@@ -61,18 +61,18 @@ def test_charges_of_a_file_go_to_all_atoms_that_symmetry_makes(tmp_path, column)
 def test_charges_that_cannot_be_right_are_refused(tmp_path, column, sodium, chlorine, words):
     path = salt(tmp_path, column, sodium, chlorine)
     with pytest.raises(DataError, match=words):
-        partial_charges(read_structure(path), path, Charges.cif)
+        partial_charges(read_structure(path), path, "cif")
 
 
 def test_charges_by_equilibration_are_neutral_and_go_the_right_way(tmp_path):
     pytest.importorskip("autografs", reason="the package AuToGraFS is not installed")
     path = salt(tmp_path, "", "", "")
     crystal = read_structure(path)
-    found = partial_charges(crystal, path, Charges.eqeq)
+    found = partial_charges(crystal, path, "eqeq")
     assert found.sum() == pytest.approx(0, abs=1e-9)
     assert (found[crystal.species == 11] > 0.3).all()
     assert np.ptp(found[crystal.species == 17]) < 1e-6
-    assert not partial_charges(crystal, path, Charges.none).any()
+    assert not partial_charges(crystal, path, "none").any()
 
 
 def test_parameters_are_those_of_the_papers():
@@ -108,7 +108,7 @@ def test_names_that_are_not_known_are_answered_with_those_that_are():
         find_gas("xenon")
     with pytest.raises(DataError, match="Kinds are cif, eqeq, none"):
         find_charges("ddec")
-    assert find_charges(" EQeq ") is Charges.eqeq
+    assert find_charges(" EQeq ") == "eqeq"
 
 
 def test_nothing_is_lost_when_one_fails_or_the_command_is_interrupted(tmp_path):
@@ -178,8 +178,8 @@ def test_mistakes_on_the_command_line_are_one_line(tmp_path, monkeypatch, capsys
 def test_charges_by_equilibration_need_autografs_before_anything_begins(tmp_path, monkeypatch):
     (tmp_path / "box.cif").write_text(HELIUM)
     monkeypatch.setattr("variolite.frameworks.optional.is_there", lambda name: name != "autografs")
-    with pytest.raises(DataError, match=r"AuToGraFS is needed for charges by EQeq.* pip install"):
-        simulate_table([tmp_path], tmp_path / "out.csv", Settings(charges=Charges.eqeq))
+    with pytest.raises(DataError, match=r"AuToGraFS is needed for .*EQeq.* pip install"):
+        simulate_table([tmp_path], tmp_path / "out.csv", Settings(charges="eqeq"))
     assert [path.name for path in tmp_path.iterdir()] == ["box.cif"]
 
 

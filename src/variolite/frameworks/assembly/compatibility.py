@@ -14,25 +14,40 @@ from dataclasses import dataclass
 from itertools import product
 from typing import NamedTuple
 
+import networkx
 import numpy as np
 
 from variolite.crystals.crystals import Crystal
 from variolite.crystals.elements import ATOMIC_NUMBERS, METALLIC, atomic_numbers
 from variolite.errors import DataError
-from variolite.frameworks.assembly.nets import Net, Nets, UnusableNetError, all_nets
-from variolite.frameworks.assembly.structure_checks import CHECKS, Bonded, charge_range
+from variolite.frameworks.assembly.nets import Net, Nets, all_nets
+from variolite.frameworks.assembly.structure_checks import (
+    CHECKS,
+    Bonded,
+    charge_problem,
+    charge_range,
+)
 from variolite.frameworks.assembly.unit_library import Unit, UnitLibrary, assignments
 
 MAX_RMSD = 0.35
 """How far arms may point from the directions of a vertex: root mean square of unit vectors."""
 
-_DONORS = frozenset({"N", "O", "S", "Se", "P", "F", "Cl", "Br", "I"})
+_DONORS = frozenset(["N", "O", "S", "Se", "P", "F", "Cl", "Br", "I"])
 # Other atoms that are bonded across a cut in real structures: of the node, of the linker.
 _PAIRS = frozenset(
     {("C", "C"), ("S", "C"), ("P", "C"), ("B", "C"), ("N", "N"), ("O", "N"), ("F", "Si")}
 )
-_STEPS = 4_000
-_WAYS = 200
+_STEPS = 4_000  # of the search on one net
+_WAYS = 200  # to choose units for the orbits of a net
+_BOX = 80.0  # Angstrom: room for a unit by itself
+_FAULTS = (
+    "has_atomic_overlaps",
+    "has_short_bonds",
+    "has_overcoordinated_c",
+    "has_overcoordinated_n",
+    "has_overcoordinated_h",
+    "has_undercoordinated_c",
+)
 
 
 class IncompatibleError(DataError):
@@ -53,7 +68,6 @@ class Assignment:
     net: str
     vertices: tuple[Taken, ...]
     edges: tuple[Taken | None, ...]
-    rmsd: float
 
     def counts(self) -> dict[str, int]:
         """How often each unit is used in the cell of the net."""
@@ -61,26 +75,11 @@ class Assignment:
         return dict(sorted(Counter(every).items()))
 
 
-class Chemistry(NamedTuple):
-    """Least and greatest charge of a unit, and what is wrong with it as it was read."""
+def chemistry_of(unit: Unit) -> tuple[tuple[float, float], str]:
+    """Least and greatest charge of a unit, and what is wrong with it as it was read.
 
-    charge: tuple[float, float]
-    fault: str
-
-
-_BOX = 80.0  # Angstrom
-_FAULTS = (
-    "has_atomic_overlaps",
-    "has_short_bonds",
-    "has_overcoordinated_c",
-    "has_overcoordinated_n",
-    "has_overcoordinated_h",
-    "has_undercoordinated_c",
-)
-
-
-def chemistry_of(unit: Unit) -> Chemistry:
-    """Look at a unit by itself, with hydrogen where it is bonded to another nonmetal."""
+    It is looked at by itself, with hydrogen where it is bonded to another nonmetal.
+    """
     metals = METALLIC[atomic_numbers(unit.anchor_symbols)]
     capped = ~metals if unit.kind == "node" else np.array([s == "C" for s in unit.anchor_symbols])
     at = unit.positions[unit.anchors]
@@ -89,86 +88,45 @@ def chemistry_of(unit: Unit) -> Chemistry:
     species = atomic_numbers([*unit.symbols, *["H"] * int(capped.sum())])
     bonded = Bonded(Crystal(species, (points - unit.centre) / _BOX + 0.5, np.eye(3) * _BOX))
     faults = (f"{name} ({detail})" for name in _FAULTS if (detail := CHECKS[name](bonded)))
-    return Chemistry(charge_range(bonded), "; ".join(faults))
+    return charge_range(bonded), "; ".join(faults)
 
 
 def may_bond(node: str, linker: str) -> bool:
     """Whether an atom of a node forms a bond with one of a linker, by their symbols."""
-    if METALLIC[ATOMIC_NUMBERS[node]]:
-        return linker in _DONORS
-    return (node, linker) in _PAIRS
+    return linker in _DONORS if METALLIC[ATOMIC_NUMBERS[node]] else (node, linker) in _PAIRS
 
 
 class Compatibility:
     """Answers what fits, and remembers; one object per library serves all questions.
 
     Where ``strict``, units that are faulty as they were read are refused, and so are combinations
-    whose charges cannot add up to nothing.
+    whose charges cannot add up to zero.
     """
 
     def __init__(
-        self,
-        library: UnitLibrary,
-        nets: Nets | None = None,
-        *,
-        max_rmsd: float = MAX_RMSD,
-        strict: bool = True,
+        self, library: UnitLibrary, nets: Nets | None = None, *, strict: bool = True
     ) -> None:
-        self.library, self.max_rmsd, self.strict = library, max_rmsd, strict
+        self.library, self.strict = library, strict
         self.nets = all_nets() if nets is None else nets
         self._reasons: dict[tuple[str, frozenset[str]], str] = {}
-        self._fits: dict[str, dict[int, dict[str, float]]] = {}
-        self._chemistry: dict[str, Chemistry] = {}
+        self._chemistry: dict[str, tuple[tuple[float, float], str]] = {}
 
-    def chemistry(self, unit: str) -> Chemistry:
+    def chemistry(self, unit: str) -> tuple[tuple[float, float], str]:
         """Charge and faults of a unit of the library."""
         if unit not in self._chemistry:
             self._chemistry[unit] = chemistry_of(self.library.require(unit))
         return self._chemistry[unit]
 
-    def why_charged(self, counts: Mapping[str, int]) -> str:
-        """Why this number of units cannot be neutral together; empty where they can."""
-        charges = [(n * np.array(self.chemistry(unit).charge)) for unit, n in counts.items()]
-        least, most = np.sum(charges, axis=0)
-        if least <= 0 <= most:
-            return ""
-        return f"the charge of the units is {least:g}" + (f" to {most:g}" if most > least else "")
-
-    def fits(self, net: str) -> dict[int, dict[str, float]]:
-        """Units of the library for each orbit of vertices, with the RMSD of their arms.
-
-        Key -1 has the units for edges. An unusable net has none.
-        """
-        if net not in self._fits:
-            try:
-                found = self.nets.require(net)
-            except UnusableNetError:
-                return {}
-            places = _first_of_orbits(found)
-            fits: dict[int, dict[str, float]] = {orbit: {} for orbit in (*places, -1)}
-            for name, unit in self.library.items():
-                if self.strict and self.chemistry(name).fault:
-                    continue
-                if unit.arms == 2:
-                    fits[-1][name] = 0.0
-                for orbit, vertex in places.items():
-                    rmsd = _rmsd(found, vertex, unit)
-                    if rmsd <= self.max_rmsd:
-                        fits[orbit][name] = rmsd
-            self._fits[net] = fits
-        return self._fits[net]
-
-    def why_not(self, net: str, nodes: Iterable[str], linkers: Iterable[str]) -> str:
+    def why_not(self, net: str, units: Iterable[str]) -> str:
         """Why units cannot be placed together on a net; empty where they can."""
-        units = frozenset((*nodes, *linkers))
-        if (net, units) not in self._reasons:
+        key = net, frozenset(units)
+        if key not in self._reasons:
+            self._reasons[key] = ""
             try:
-                self.place(net, units)
+                self.place(*key)
             except DataError as error:
-                self._reasons[net, units] = error.what
-            else:
-                self._reasons[net, units] = ""
-        return self._reasons[net, units]
+                self._reasons[key] = error.what
+        return self._reasons[key]
 
     def place(
         self,
@@ -183,153 +141,183 @@ class Compatibility:
         Seed 0 lays arms along the directions that they match best; others choose among equals.
         Raises an `IncompatibleError` with the reason, or a DataError for unknown names.
         """
-        found = self.nets.require(net)
+        found = self.nets[net]
         chosen = [self.library.require(name) for name in sorted(set(units))]
         if not chosen:
             raise IncompatibleError("no building units are given", where=net)
         for unit in chosen if self.strict else ():
-            if fault := self.chemistry(unit.name).fault:
+            if fault := self.chemistry(unit.name)[1]:
                 raise IncompatibleError(f"{unit.name} is faulty: {fault}", where=net)
-        ways = _ways_of_orbits(found, chosen, self.max_rmsd)
-        rng = np.random.default_rng(seed) if seed else None
-        on_edges = [unit for unit in chosen if unit.arms == 2]
-        if rng is not None:
-            rng.shuffle(ways)
-        reason, steps = "", [_STEPS]
-        for way in ways:
-            for vertices, rmsd in _placed_vertices(found, way, on_edges, rng, steps):
-                edges = _placed_edges(found, vertices, way, on_edges, counts or {}, rng)
-                left = {u.name for u in on_edges} - {taken.unit for taken in edges if taken}
-                if left:
-                    reason = f"no edge of {net} is left for {min(left)}"
-                    continue
-                assignment = Assignment(net, vertices, edges, rmsd)
-                reason = self.why_charged(assignment.counts()) if self.strict else ""
-                if not reason:
-                    return assignment
+        search = _Search(found, chosen, np.random.default_rng(seed) if seed else None)
+        reason = ""
+        for vertices in search.vertices():
+            edges = search.edges(vertices, counts or {})
+            used = {taken.unit for taken in edges if taken}
+            if left := {unit.name for unit in search.on_edges} - used:
+                reason = f"no edge of {net} is left for {min(left)}"
+                continue
+            assignment, reason = Assignment(net, vertices, edges), ""
+            if self.strict:
+                every = assignment.counts().items()
+                ranges = [np.multiply(n, self.chemistry(unit)[0]) for unit, n in every]
+                charge = charge_problem(*np.sum(ranges, axis=0))
+                reason = charge and f"the charge of the units is {charge}"
+            if not reason:
+                return assignment
         reason = reason or f"the ends of the units do not match along the edges of {net}"
         raise IncompatibleError(reason, where=net)
 
 
-def _first_of_orbits(net: Net) -> dict[int, int]:
-    orbits, first = np.unique(net.orbits, return_index=True)
-    return dict(zip(orbits.tolist(), first.tolist(), strict=True))
-
-
-def _rmsd(net: Net, vertex: int, unit: Unit) -> float:
+def arms_rmsd(net: Net, vertex: int, unit: Unit) -> float:
+    """How far the arms of a unit point from the directions of a vertex; infinite without a fit."""
     if unit.arms != net.connections[vertex] or unit.arms < 3:
         return np.inf
     _, rmsd = assignments(net.directions[vertex], unit.directions)
     return float(rmsd[0]) if len(rmsd) else np.inf
 
 
-def _ways_of_orbits(net: Net, units: list[Unit], max_rmsd: float) -> list[list[list[Unit]]]:
-    """Ways to choose the unit of every vertex, each using all units with three arms or more.
+class _Search:
+    """Units on a net, by backtracking: both ends of every edge have to form a bond.
 
-    Equal vertices get equal units; where there are more units than orbits every vertex may have
-    any. Raises an IncompatibleError where an orbit or a unit is left out.
+    ``rng`` chooses among equals; without it the first is taken.
     """
-    bulky = [unit for unit in units if unit.arms > 2]
-    places = _first_of_orbits(net)
-    options: dict[int, list[Unit]] = {}
-    for orbit, vertex in places.items():
-        arms = net.connections[vertex]
-        alike = [unit for unit in bulky if unit.arms == arms]
-        rmsd = {unit.name: _rmsd(net, vertex, unit) for unit in alike}
-        options[orbit] = [unit for unit in alike if rmsd[unit.name] <= max_rmsd]
-        if not alike:
-            what = f"no unit has {arms} arms for a vertex of {net.name}"
-            raise IncompatibleError(what, where=net.name)
-        if not options[orbit]:
-            least = min(rmsd.values())
-            what = f"no unit with {arms} arms has the shape of a vertex of {net.name}"
-            raise IncompatibleError(f"{what} ({least:.2f} > {max_rmsd:g})", where=net.name)
-    for unit in bulky:
-        if not any(unit in found for found in options.values()):
-            what = f"{unit.name} fits no vertex of {net.name}"
-            raise IncompatibleError(what, where=net.name)
-    ways = []
-    for choice in product(*options.values()):
-        if len(set(choice)) == len(bulky):
-            of = dict(zip(options, choice, strict=True))
-            ways.append([[of[int(orbit)]] for orbit in net.orbits])
-        if len(ways) >= _WAYS:
-            break
-    return ways or [[options[int(orbit)] for orbit in net.orbits]]
 
+    def __init__(self, net: Net, units: list[Unit], rng: np.random.Generator | None) -> None:
+        self.net, self.rng = net, rng
+        self.units = {unit.name: unit for unit in units}
+        self.on_edges = [unit for unit in units if unit.arms == 2]
+        self.bulky = [unit for unit in units if unit.arms > 2]
+        self.steps = _STEPS
 
-def _placed_vertices(
-    net: Net,
-    way: list[list[Unit]],
-    on_edges: list[Unit],
-    rng: np.random.Generator | None,
-    steps: list[int],
-) -> Iterator[tuple[tuple[Taken, ...], float]]:
-    """Search for orders of arms at every vertex with which every edge can be closed."""
-    order = _breadth_first(net)
-    neighbours: list[list[int]] = [[] for _ in order]
-    rank = {vertex: place for place, vertex in enumerate(order)}
-    for edge, (u, v) in enumerate(net.ends.tolist()):
-        neighbours[max(rank[u], rank[v])].append(edge)
-    domains = []
-    for vertex in order:
-        found: dict[tuple[str, ...], list[tuple[Unit, tuple[int, ...], float]]] = {}
-        for unit in way[vertex]:
-            orders, rmsd = assignments(net.directions[vertex], unit.directions)
-            for turned, value in zip(orders.tolist(), rmsd.tolist(), strict=True):
-                key = (unit.name, *(unit.anchor_symbols[arm] for arm in turned))
-                found.setdefault(key, []).append((unit, tuple(turned), value))
-        # Orders with the same atoms along the same edges are the same to the search.
-        domain = [every[0 if rng is None else rng.integers(len(every))] for every in found.values()]
-        if rng is not None:
-            rng.shuffle(domain)
-        domains.append(domain)
-    required = {unit.name for units in way for unit in units}
-    chosen: dict[int, tuple[Unit, tuple[int, ...], float]] = {}
+    def _pick(self, count: int) -> int:
+        return int(self.rng.integers(count)) if self.rng is not None else 0
 
-    def search(depth: int) -> Iterator[tuple[tuple[Taken, ...], float]]:
+    def ways(self) -> list[list[list[Unit]]]:
+        """Ways to choose the unit of every vertex, each using all units with three arms or more.
+
+        Equal vertices get equal units; where there are more units than orbits every vertex may
+        have any. Raises an IncompatibleError where an orbit or a unit is left out.
+        """
+        net = self.net
+        options: dict[int, list[Unit]] = {}
+        for orbit, vertex in zip(*np.unique(net.orbits, return_index=True), strict=True):
+            arms = net.connections[vertex]
+            rmsd = {u.name: arms_rmsd(net, vertex, u) for u in self.bulky if u.arms == arms}
+            options[int(orbit)] = [self.units[name] for name in rmsd if rmsd[name] <= MAX_RMSD]
+            if not rmsd:
+                what = f"no unit has {arms} arms for a vertex of {net.name}"
+                raise IncompatibleError(what, where=net.name)
+            if not options[int(orbit)]:
+                what = f"no unit with {arms} arms has the shape of a vertex of {net.name}"
+                detail = f" ({min(rmsd.values()):.2f} > {MAX_RMSD:g})"
+                raise IncompatibleError(what + detail, where=net.name)
+        for unit in self.bulky:
+            if not any(unit in found for found in options.values()):
+                what = f"{unit.name} fits no vertex of {net.name}"
+                raise IncompatibleError(what, where=net.name)
+        ways = []
+        for choice in product(*options.values()):
+            if len(set(choice)) == len(self.bulky):
+                of = dict(zip(options, choice, strict=True))
+                ways.append([[of[int(orbit)]] for orbit in net.orbits])
+            if len(ways) >= _WAYS:
+                break
+        if self.rng is not None:
+            self.rng.shuffle(ways)
+        return ways or [[options[int(orbit)] for orbit in net.orbits]]
+
+    def vertices(self) -> Iterator[tuple[Taken, ...]]:
+        """Yield units and orders of their arms at every vertex with which every edge closes."""
+        graph = networkx.Graph(self.net.ends.tolist())
+        order = [0, *(vertex for _, vertex in networkx.bfs_edges(graph, 0))]
+        rank = {vertex: place for place, vertex in enumerate(order)}
+        # Edges by the later of their vertices: then both ends are known.
+        closed: list[list[int]] = [[] for _ in order]
+        for edge, (u, v) in enumerate(self.net.ends.tolist()):
+            closed[max(rank[u], rank[v])].append(edge)
+        for way in self.ways():
+            domains = [self._domain(vertex, way[vertex]) for vertex in order]
+            required = {unit.name for units in way for unit in units}
+            yield from self._extended({}, order, domains, closed, required)
+
+    def _domain(self, vertex: int, units: list[Unit]) -> list[Taken]:
+        found: dict[tuple[str, ...], list[Taken]] = {}
+        for unit in units:
+            orders, _ = assignments(self.net.directions[vertex], unit.directions)
+            for order in orders.tolist():
+                # Orders with the same atoms along the same edges are the same to the search.
+                key = (unit.name, *(unit.anchor_symbols[arm] for arm in order))
+                found.setdefault(key, []).append(Taken(unit.name, tuple(order)))
+        domain = [every[self._pick(len(every))] for every in found.values()]
+        if self.rng is not None:
+            self.rng.shuffle(domain)
+        return domain
+
+    def _extended(
+        self,
+        chosen: dict[int, Taken],
+        order: list[int],
+        domains: list[list[Taken]],
+        closed: list[list[int]],
+        required: set[str],
+    ) -> Iterator[tuple[Taken, ...]]:
+        depth = len(chosen)
         if depth == len(order):
-            if required <= {unit.name for unit, _, _ in chosen.values()}:
-                every = [chosen[vertex] for vertex in range(len(order))]
-                taken = tuple(Taken(unit.name, turned) for unit, turned, _ in every)
-                yield taken, max(value for _, _, value in every)
+            if required <= {taken.unit for taken in chosen.values()}:
+                yield tuple(chosen[vertex] for vertex in range(depth))
             return
-        domain = domains[depth]
-        if len(way[order[depth]]) > 1:  # in turn, so that none is left out
-            used = Counter(unit.name for unit, _, _ in chosen.values())
-            domain = sorted(domain, key=lambda found: used[found[0].name])
-        for found in domain:
-            steps[0] -= 1
-            if steps[0] < 0:
+        # Units in turn, so that none is left out.
+        used = Counter(taken.unit for taken in chosen.values())
+        for taken in sorted(domains[depth], key=lambda option: used[option.unit]):
+            self.steps -= 1
+            if self.steps < 0:
                 return
-            chosen[order[depth]] = found
-            if all(_edge_options(net, edge, chosen, on_edges) for edge in neighbours[depth]):
-                yield from search(depth + 1)
-        chosen.pop(order[depth], None)
+            more = chosen | {order[depth]: taken}
+            if all(self._options(edge, more) for edge in closed[depth]):
+                yield from self._extended(more, order, domains, closed, required)
 
-    yield from search(0)
+    def _options(self, edge: int, chosen: Mapping[int, Taken]) -> list[Taken | None]:
+        """What may take an edge whose two vertices are chosen; None for a bond between them."""
+        ends, arms = self.net.ends[edge].tolist(), self.net.arms[edge].tolist()
+        tips = [self._tip(chosen[v], arm) for v, arm in zip(ends, arms, strict=True)]
+        options: list[Taken | None] = [None] if _joins(*tips) else []
+        for unit in self.on_edges:
+            for order in ((0, 1), (1, 0)):
+                taken = Taken(unit.name, order)
+                if all(_joins(tips[side], self._tip(taken, side)) for side in (0, 1)):
+                    options.append(taken)
+        return options
 
+    def _tip(self, taken: Taken, arm: int) -> tuple[str, str]:
+        """Kind of a unit, and the atom at one of its arms."""
+        unit = self.units[taken.unit]
+        return unit.kind, unit.anchor_symbols[taken.order[arm]]
 
-def _edge_options(
-    net: Net,
-    edge: int,
-    chosen: Mapping[int, tuple[Unit, tuple[int, ...], float]],
-    on_edges: list[Unit],
-) -> list[Taken | None]:
-    """What may take an edge whose two vertices are chosen; None for a bond between them."""
-    atoms = []
-    for vertex, arm in zip(net.ends[edge].tolist(), net.arms[edge].tolist(), strict=True):
-        unit, turned, _ = chosen[vertex]
-        atoms.append((unit.kind, unit.anchor_symbols[turned[arm]]))
-    options: list[Taken | None] = []
-    if _joins(*atoms):
-        options.append(None)
-    for unit in on_edges:
-        for order in ((0, 1), (1, 0)):
-            ends = [(unit.kind, unit.anchor_symbols[arm]) for arm in order]
-            if _joins(atoms[0], ends[0]) and _joins(atoms[1], ends[1]):
-                options.append(Taken(unit.name, order))
-    return options
+    def edges(
+        self, vertices: tuple[Taken, ...], counts: Mapping[str, float]
+    ) -> tuple[Taken | None, ...]:
+        """Take every edge, those with the fewest options first, each unit in turn."""
+        chosen = dict(enumerate(vertices))
+        options = [self._options(edge, chosen) for edge in range(len(self.net.ends))]
+        used: Counter[str] = Counter()
+        taken: list[Taken | None] = [None] * len(options)
+
+        def wait(option: Taken | None) -> tuple[float, ...]:
+            """Each kind once, then in proportion."""
+            if option is None:
+                return ()
+            share = (used[option.unit] + 1) / max(counts.get(option.unit, 1), 1e-9)
+            return used[option.unit] > 0, share
+
+        for edge in sorted(
+            range(len(options)), key=lambda e: len({t and t.unit for t in options[e]})
+        ):
+            least = min(map(wait, options[edge]))
+            best = [option for option in options[edge] if wait(option) == least]
+            taken[edge] = option = best[self._pick(len(best))]
+            if option:
+                used[option.unit] += 1
+        return tuple(taken)
 
 
 def _joins(one: tuple[str, str], other: tuple[str, str]) -> bool:
@@ -337,44 +325,3 @@ def _joins(one: tuple[str, str], other: tuple[str, str]) -> bool:
     if kind == other_kind:
         return False
     return may_bond(symbol, other_symbol) if kind == "node" else may_bond(other_symbol, symbol)
-
-
-def _placed_edges(
-    net: Net,
-    vertices: tuple[Taken, ...],
-    way: list[list[Unit]],
-    on_edges: list[Unit],
-    counts: Mapping[str, float],
-    rng: np.random.Generator | None,
-) -> tuple[Taken | None, ...]:
-    """Take every edge, those with the fewest options first, each unit in turn."""
-    units = {unit.name: unit for choice in way for unit in choice}
-    chosen = {place: (units[t.unit], t.order, 0.0) for place, t in enumerate(vertices)}
-    options = [_edge_options(net, edge, chosen, on_edges) for edge in range(len(net.ends))]
-    used: Counter[str] = Counter()
-    taken: list[Taken | None] = [None] * len(options)
-    for edge in sorted(range(len(options)), key=lambda e: len({t and t.unit for t in options[e]})):
-        # Each kind once, then in proportion.
-        least = [
-            (used[o.unit] > 0, (used[o.unit] + 1) / max(counts.get(o.unit, 1), 1e-9)) if o else ()
-            for o in options[edge]
-        ]
-        best = [o for o, value in zip(options[edge], least, strict=True) if value == min(least)]
-        option = best[0 if rng is None else rng.integers(len(best))]
-        taken[edge] = option
-        if option:
-            used[option.unit] += 1
-    return tuple(taken)
-
-
-def _breadth_first(net: Net) -> list[int]:
-    """Vertices, each after one that it is joined to."""
-    order, seen = [0], {0}
-    pairs = net.ends.tolist()
-    for vertex in order:
-        for u, v in pairs:
-            for here, there in ((u, v), (v, u)):
-                if here == vertex and there not in seen:
-                    seen.add(there)
-                    order.append(there)
-    return order

@@ -10,30 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from variolite.errors import DataError
-
 _FILE = Path(__file__).with_name("net_signatures.json")
-_DIGITS = 16
-
-
-def known_version() -> str:
-    """Return the version of AuToGraFS whose nets the digests are of."""
-    return str(_file()["autografs"])
-
-
-def version_note() -> str:
-    """Return a sentence where the installed AuToGraFS is another version; empty where not."""
-    installed, known = version("AuToGraFS"), known_version()
-    if installed == known:
-        return ""
-    return f"nets are those of AuToGraFS {known}; those new in {installed} stay unnamed"
 
 
 @cache
@@ -42,15 +26,25 @@ def _file() -> dict[str, Any]:
     return found
 
 
+def version_note() -> str:
+    """Return a sentence where the installed AuToGraFS is another version; empty where not."""
+    installed, known = version("AuToGraFS"), _file()["autografs"]
+    if installed == known:
+        return ""
+    return f"nets are those of AuToGraFS {known}; those new in {installed} stay unnamed"
+
+
 @cache
-def _names() -> tuple[dict[str, list[str]], dict[str, list[str]]]:
-    """Names of nets by digest, exact and with two-armed places left out."""
-    exact: dict[str, list[str]] = {}
-    contracted: dict[str, list[str]] = {}
+def _names() -> dict[str, dict[str, set[str]]]:
+    """Names of nets by digest, ``exact`` and with two-armed places left out."""
+    tables: dict[str, dict[str, set[str]]] = {
+        "exact": defaultdict(set),
+        "contracted": defaultdict(set),
+    }
     for name, digests in _file()["nets"].items():
-        for table, digest in zip((exact, contracted), digests.split(), strict=True):
-            table.setdefault(digest, []).append(name)
-    return exact, contracted
+        for table, found in zip(tables.values(), digests.split(), strict=True):
+            table[found].add(name)
+    return tables
 
 
 def digest(edges: Mapping[Any, int], *, contract: bool) -> str:
@@ -58,9 +52,7 @@ def digest(edges: Mapping[Any, int], *, contract: bool) -> str:
     from autografs.net import SIGNATURE_SHELLS, net_signature
 
     signature = net_signature(Counter(edges), shells=SIGNATURE_SHELLS, contract=contract)
-    if not signature:
-        return ""
-    return hashlib.sha256(repr(signature).encode()).hexdigest()[:_DIGITS]
+    return hashlib.sha256(repr(signature).encode()).hexdigest()[:16] if signature else ""
 
 
 def identify(edges: Mapping[Any, int]) -> tuple[list[str], str]:
@@ -70,61 +62,41 @@ def identify(edges: Mapping[Any, int]) -> tuple[list[str], str]:
     """
     import networkx
 
-    graph = networkx.Graph()
-    graph.add_edges_from((edge[0], edge[1]) for edge in edges)
-    common: set[str] | None = None
-    tiers = set()
-    for part in networkx.connected_components(graph):
-        own = {edge: count for edge, count in edges.items() if edge[0] in part}
-        tier, names = _of_part(own)
-        tiers.add(tier)
-        common = names if common is None else common & names
+    graph = networkx.Graph((edge[0], edge[1]) for edge in edges)
+    found = [
+        _of_part({edge: n for edge, n in edges.items() if edge[0] in part})
+        for part in networkx.connected_components(graph)
+    ]
+    common = set.intersection(*(names for names, _ in found)) if found else set()
     if not common:
         return [], ""
+    tiers = {tier for _, tier in found}
     return sorted(common), "contracted" if "contracted" in tiers else "exact"
 
 
-def _of_part(edges: Mapping[Any, int]) -> tuple[str, set[str]]:
-    contracted = digest(edges, contract=True)
-    if not contracted:
-        return "", set()
-    for table, contract, tier in zip(_names(), (False, True), ("exact", "contracted"), strict=True):
-        names = table.get(contracted if contract else digest(edges, contract=False))
-        if names:
-            return tier, set(names)
-    return "", set()
+def _of_part(edges: Mapping[Any, int]) -> tuple[set[str], str]:
+    # A part without branches, such as a chain, has no contracted signature, and is no net.
+    if contracted := digest(edges, contract=True):
+        for tier, table in _names().items():
+            found = contracted if tier == "contracted" else digest(edges, contract=False)
+            if found in table:
+                return table[found], tier
+    return set(), ""
 
 
-def _digests(name: str) -> tuple[str, str]:
+def write_digests() -> None:
+    """Compute the digests of all nets of the installed AuToGraFS."""
     from autografs.net import topology_quotient_edges
-
-    edges = topology_quotient_edges(_topologies()[name])
-    return name, " ".join(digest(edges, contract=contract) or "-" for contract in (False, True))
-
-
-@cache
-def _topologies() -> Any:
     from autografs.topology_io import load_topologies
 
     from variolite.frameworks.assembly.nets import autografs_data
 
-    return load_topologies(autografs_data() / "topologies.json.gz")
-
-
-def write_digests(path: Path = _FILE) -> None:
-    """Compute the digests of all nets of the installed AuToGraFS."""
-    import os
-
-    from variolite.training.workers import outcomes
-
-    names = sorted(_topologies())
-    found = outcomes(_digests, names, workers=os.cpu_count() or 1, limit=600.0)
-    failed = [name for name, outcome in zip(names, found, strict=True) if outcome.value is None]
-    if failed:
-        raise DataError(f"no signature of {', '.join(failed[:5])} could be computed")
-    nets = dict(sorted(outcome.value for outcome in found))
+    nets = {}
+    for name, topology in sorted(load_topologies(autografs_data() / "topologies.json.gz").items()):
+        edges = topology_quotient_edges(topology)
+        nets[name] = " ".join(digest(edges, contract=some) or "-" for some in (False, True))
     table = {"autografs": version("AuToGraFS"), "nets": nets}
-    path.write_text(json.dumps(table, indent=0) + "\n", encoding="utf-8")
+    _FILE.write_text(json.dumps(table, indent=0) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

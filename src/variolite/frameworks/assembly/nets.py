@@ -8,24 +8,26 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from variolite.crystals.crystals import Crystal, Crystals
+from variolite.crystals.geometry.periodic import reduced_basis
+from variolite.crystals.geometry.primitive import primitive_cells
 from variolite.errors import DataError, nearest
 from variolite.frameworks.optional import require
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-_NEAR = 1e-3
+_NEAR = 2e-3  # fractions of a cell by which translates of one point differ
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +36,7 @@ class Net:
 
     ``lattice`` (rows) and what follows from it is in units of about an edge. ``ends`` are the
     vertices of each edge, (E, 2), and ``arms`` which arm of each it is; the second vertex lies in
-    the cell ``offsets``, (E, 3). ``orbits`` and ``edge_orbits`` number what symmetry makes equal.
+    the cell ``offsets``, (E, 3). ``orbits``, (V,), number what symmetry makes equal.
     """
 
     name: str
@@ -45,7 +47,6 @@ class Net:
     ends: Integers
     arms: Integers
     offsets: Integers
-    edge_orbits: Integers
 
     @property
     def connections(self) -> tuple[int, ...]:
@@ -59,7 +60,7 @@ class UnusableNetError(DataError):
 
 def autografs_data() -> Path:
     """Folder of the nets and units that come with AuToGraFS; DataError if it is not installed."""
-    require("autografs", "nets and building units")
+    require("autografs")
     logging.getLogger("autografs").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -67,7 +68,7 @@ def autografs_data() -> Path:
     return Path(next(iter(data.__path__)))
 
 
-class Nets(Mapping[str, Net]):
+class Nets:
     """Nets by symbol, each made from a topology of AuToGraFS when it is first asked for."""
 
     def __init__(
@@ -75,45 +76,31 @@ class Nets(Mapping[str, Net]):
         topologies: Mapping[str, Any],
         made: Mapping[str, Net | UnusableNetError] | None = None,
     ) -> None:
-        self._topologies, self._nets = topologies, dict(made or {})
+        self._topologies, self._made = topologies, dict(made or {})
 
     def __getitem__(self, name: str) -> Net:
-        if name not in self._nets:
+        """Return a net, or raise a DataError: no such net, a layer, or edges in a chain."""
+        if name not in self._made:
+            if name not in self._topologies:
+                close = nearest(name, {*self._topologies, *self._made})
+                hint = f"Did you mean {close}?" if close else "Give a symbol of RCSR such as pcu"
+                raise DataError(f"no net is called {name!r}", hint=hint)
             try:
-                self._nets[name] = primitive_net(_net_of(self._topologies[name]))
+                self._made[name] = _net_of(self._topologies[name])
             except UnusableNetError as error:
-                self._nets[name] = error
-        found = self._nets[name]
+                self._made[name] = error
+        found = self._made[name]
         if isinstance(found, UnusableNetError):
             raise found
         return found
 
-    def __contains__(self, name: object) -> bool:
-        return name in self._nets or name in self._topologies
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._topologies or self._nets)
-
-    def __len__(self) -> int:
-        return len(self._topologies or self._nets)
-
-    def require(self, name: str) -> Net:
-        """Return a net, or raise a DataError: no such net, a layer, or edges in a chain."""
-        if name not in self:
-            close = nearest(name, self)
-            hint = f"Did you mean {close}?" if close else "Give a symbol of RCSR such as pcu"
-            raise DataError(f"no net is called {name!r}", hint=hint)
-        return self[name]
-
     def only(self, names: Iterable[str]) -> Nets:
         """Those of the names that there are, without the rest: small enough for a worker."""
-        made: dict[str, Net | UnusableNetError] = {}
-        for name in sorted(set(names)):
-            with suppress(KeyError, UnusableNetError):
+        wanted = sorted(set(names))
+        for name in wanted:
+            with suppress(DataError):
                 self[name]
-            if name in self._nets:
-                made[name] = self._nets[name]
-        return Nets({}, made)
+        return Nets({}, {name: self._made[name] for name in wanted if name in self._made})
 
 
 @cache
@@ -126,155 +113,69 @@ def all_nets() -> Nets:
 
 
 def _net_of(topology: Any) -> Net:
-    """Read the vertices and edges of a topology of AuToGraFS."""
+    """Read the vertices and edges of a topology of AuToGraFS, one of each set of translates.
+
+    Its slots are vertices, and two-armed ones on edges; ends of arms that meet are at one point.
+    """
     name = str(topology.name)
     if topology.is_2d:
-        raise UnusableNetError(
-            f"the net {name} is a layer", hint="Choose a net in three dimensions"
-        )
-    lattice = np.array(topology.cell.matrix, dtype=np.float64)
+        hint = "Choose a net in three dimensions"
+        raise UnusableNetError(f"the net {name} is a layer", hint=hint)
+    points = [np.array([site.coords for site in slot.atoms]) for slot in topology.slots]
+    orbits = np.array([int(slot.equivalence_class or 0) for slot in topology.slots])
+    centres = np.array([some.mean(axis=0) for some in points])
+    cell = np.array(topology.cell.matrix, dtype=np.float64)
+    # As atoms, one element for each orbit, to find the primitive cell.
+    elements = 1 + np.unique(orbits, return_inverse=True)[1]
+    atoms = Crystal(elements.astype(np.uint8), centres @ np.linalg.inv(cell), cell)
+    (primitive,) = primitive_cells(Crystals.of([atoms]))
+    lattice = reduced_basis(primitive.lattice[None])[0] @ primitive.lattice
+    lattice *= np.sign(np.linalg.det(lattice))
     inverse = np.linalg.inv(lattice)
-    vertices: list[Floats] = []
-    orbits, directions, edge_slots = [], [], []
-    # Two places share the tag of the point at which they meet.
-    owners: dict[int, list[tuple[int, int, Floats]]] = {}
-    for slot in topology.slots:
-        points = np.array([site.coords for site in slot.atoms]) @ inverse
-        tags = [int(site.properties["tags"]) for site in slot.atoms]
-        if len(points) == 2:
-            edge_slots.append((points, tags, int(slot.equivalence_class or 0)))
-            continue
-        centre = points.mean(axis=0)
-        away = (points - centre) @ lattice
-        for arm, tag in enumerate(tags):
-            owners.setdefault(tag, []).append((len(vertices), arm, points[arm]))
-        vertices.append(centre)
-        orbits.append(int(slot.equivalence_class or 0))
-        directions.append(away / np.linalg.norm(away, axis=1, keepdims=True))
-    ends, arms, offsets, edge_orbits = [], [], [], []
-
-    def link(one: Any, other: Any, offset: Floats, orbit: int) -> None:
-        ends.append((one[0], other[0]))
-        arms.append((one[1], other[1]))
-        offsets.append(np.rint(offset))
-        edge_orbits.append(orbit)
-
-    for points, tags, orbit in edge_slots:
-        sides = [owners.pop(tag, []) for tag in tags]
-        if [len(side) for side in sides] != [1, 1]:
-            raise UnusableNetError(f"edges of the net {name} form chains")
-        (one,), (other,) = sides
-        shift = np.rint(points[1] - other[2]) - np.rint(points[0] - one[2])
-        link(one, other, shift, orbit)
-    for side in owners.values():
-        if len(side) != 2:
-            raise UnusableNetError(f"the net {name} has open ends")
-        link(side[0], side[1], np.rint(side[0][2] - side[1][2]), -1)
+    centres = centres @ inverse
+    apart = centres[:, None] - centres
+    alike = (np.abs(apart - np.rint(apart)) < _NEAR).all(axis=2) & (orbits[:, None] == orbits)
+    kept = np.flatnonzero(alike.argmax(axis=1) == np.arange(len(alike)))
+    vertices = [slot for slot in kept if len(points[slot]) > 2]
     if not vertices:
         raise UnusableNetError(f"the net {name} has no vertices")
+    owner = np.concatenate([np.full(len(points[slot]), v) for v, slot in enumerate(vertices)])
+    arm = np.concatenate([np.arange(len(points[slot])) for slot in vertices])
+    tips = np.concatenate([points[slot] for slot in vertices]) @ inverse  # ends of all arms
+
+    free = np.ones(len(tips), dtype=bool)
+
+    def taken(point: Floats) -> tuple[int, Floats]:
+        """The arm that ends at an image of a point, and the cell of that image."""
+        cells = np.rint(point - tips)
+        (met,) = np.nonzero((np.abs(point - tips - cells) < _NEAR).all(axis=1) & free)
+        if len(met) != 1:
+            raise UnusableNetError(f"edges of the net {name} form chains")
+        free[met] = False
+        return int(met[0]), cells[met[0]]
+
+    links = []
+    for slot in kept:
+        if len(points[slot]) == 2:
+            (one, here), (two, there) = map(taken, points[slot] @ inverse)
+            links.append((one, two, there - here))
+    # What is left are vertices that are joined without a place between them.
+    while free.any():
+        one = int(free.argmax())
+        free[one] = False
+        links.append((one, *taken(tips[one])))
+    pairs = np.array([link[:2] for link in links])
+    away = [points[slot] - points[slot].mean(axis=0) for slot in vertices]
     return Net(
         name,
         lattice,
-        np.array(vertices),
-        np.array(orbits),
-        tuple(directions),
-        np.array(ends).reshape(-1, 2),
-        np.array(arms).reshape(-1, 2),
-        np.array(offsets, dtype=np.int64).reshape(-1, 3),
-        np.array(edge_orbits),
+        centres[vertices],
+        orbits[vertices],
+        tuple(some / np.linalg.norm(some, axis=1, keepdims=True) for some in away),
+        owner[pairs],
+        arm[pairs],
+        np.array([link[2] for link in links], dtype=np.int64),
     )
-
-
-def primitive_net(net: Net) -> Net:
-    """The same net in the smallest cell that repeats it, arms, edges and orbits alike."""
-    maps = _translations(net)
-    if len(maps) == 1:
-        return net
-    shifts = np.array([shift for shift, _, _ in maps])
-    basis = _shortest_basis(shifts, net.lattice, len(maps))
-    inverse = np.linalg.inv(basis)
-    # One vertex of each class stays; every other is a translate of it.
-    images = np.array([image for _, image, _ in maps])  # (T, V)
-    kept = np.unique(images.min(axis=0))
-    number = {int(vertex): place for place, vertex in enumerate(kept)}
-    at = net.vertices[kept] @ inverse
-    home, turn, cell = [], [], []
-    for vertex in range(len(net.vertices)):
-        which = next(t for t, image in enumerate(images) if int(image[vertex]) in number)
-        there = int(images[which, vertex])
-        home.append(number[there])
-        turn.append(maps[which][2][vertex])
-        cell.append(np.rint(net.vertices[vertex] @ inverse - at[number[there]]))
-    ends, arms, offsets, orbits = [], [], [], []
-    done: set[tuple[int, int]] = set()
-    for (u, v), (i, j), offset, orbit in zip(
-        net.ends.tolist(), net.arms.tolist(), net.offsets, net.edge_orbits.tolist(), strict=True
-    ):
-        one, other = (home[u], int(turn[u][i])), (home[v], int(turn[v][j]))
-        if one in done or other in done:
-            continue
-        done |= {one, other}
-        ends.append((one[0], other[0]))
-        arms.append((one[1], other[1]))
-        offsets.append(np.rint(offset @ inverse) + cell[v] - cell[u])
-        orbits.append(orbit)
-    if 2 * len(ends) != sum(len(net.directions[vertex]) for vertex in kept):
-        return net
-    return Net(
-        net.name,
-        basis @ net.lattice,
-        at,
-        net.orbits[kept],
-        tuple(net.directions[vertex] for vertex in kept),
-        np.array(ends),
-        np.array(arms),
-        np.array(offsets, dtype=np.int64),
-        np.array(orbits),
-    )
-
-
-def _translations(net: Net) -> list[tuple[Floats, Integers, list[Integers]]]:
-    """Shifts (fractional) that map a net onto itself, with the image of each vertex and arm."""
-    found = []
-    alike = np.flatnonzero(net.orbits == net.orbits[0])
-    for target in alike:
-        shift = net.vertices[target] - net.vertices[0]
-        shift -= np.floor(shift + _NEAR)
-        apart = net.vertices[:, None] + shift - net.vertices
-        apart -= np.rint(apart)
-        hit = (np.abs(apart).max(axis=2) < _NEAR) & (net.orbits[:, None] == net.orbits)
-        if not (hit.sum(axis=1) == 1).all():
-            continue
-        image = hit.argmax(axis=1)
-        turns = []
-        for vertex, there in enumerate(image):
-            mine, theirs = net.directions[vertex], net.directions[there]
-            if mine.shape != theirs.shape:
-                break
-            apart = np.abs(mine[:, None] - theirs).max(axis=2)
-            turn = apart.argmin(axis=1)
-            if len(set(turn.tolist())) < len(turn) or apart.min(axis=1).max() > 10 * _NEAR:
-                break
-            turns.append(turn)
-        else:
-            found.append((shift, np.asarray(image, dtype=np.int64), turns))
-    return found
-
-
-def _shortest_basis(shifts: Floats, lattice: Floats, times: int) -> Floats:
-    """Three short vectors (fractional) that span the lattice of the shifts, right-handed."""
-    around = np.array(np.meshgrid(*[(-1, 0, 1)] * 3)).reshape(3, -1).T
-    every = (shifts[:, None] + around).reshape(-1, 3)
-    lengths = np.linalg.norm(every @ lattice, axis=1)
-    every = every[np.argsort(lengths, kind="stable")]
-    every = every[np.sort(lengths) > _NEAR]
-    for chosen in combinations(range(min(len(every), 60)), 3):
-        basis = every[list(chosen)]
-        volume = np.linalg.det(basis)
-        if abs(abs(volume) * times - 1) < _NEAR:
-            turned: Floats = basis if volume > 0 else -basis
-            return turned
-    return np.eye(3)
 
 
 def periodic_parts(
@@ -311,31 +212,21 @@ def interpenetration(edges: Iterable[tuple[int, int, Sequence[int]]]) -> int:
     """How many separate nets a labelled quotient graph stands for.
 
     Edges are two vertices and the cell of the second, by whole lattice vectors. A graph in one
-    piece stands for several nets where its cycles reach only some of the lattice's points. Parts
-    that are not three-periodic count for nothing.
+    piece stands for several nets where its cycles reach only some of the lattice's points: as many
+    as the index of that lattice. Parts that are not three-periodic count for nothing.
     """
+    from sympy import ZZ, Matrix
+    from sympy.matrices.normalforms import smith_normal_form
+
     listed = [(u, v, *cell) for u, v, cell in edges]
     if not listed:
         return 0
     table = np.array(listed, dtype=np.int64)
     names, ends = np.unique(table[:, :2], return_inverse=True)
     first, second = ends.reshape(-1, 2).T
-    parts = periodic_parts(len(names), first, second, table[:, 2:])
-    return sum(_index(list(loops)) for _, loops in parts)
-
-
-def _index(vectors: list[Integers]) -> int:
-    """Index of the lattice that whole vectors span in that of all, 0 where it is flat."""
-    rows, index = [vector.astype(object) for vector in vectors], 1
-    for axis in range(3):
-        # Euclid's algorithm leaves one row with an entry on this axis.
-        while len(left := [row for row in rows if row[axis]]) > 1:
-            least = min(left, key=lambda row: abs(row[axis]))
-            rows = [
-                row if row is least else row - (row[axis] // least[axis]) * least for row in rows
-            ]
-        if not left:
-            return 0
-        index *= abs(int(left[0][axis]))
-        rows = [row for row in rows if row is not left[0]]
-    return index
+    count = 0
+    for _, loops in periodic_parts(len(names), first, second, table[:, 2:]):
+        if len(loops) >= 3:
+            normal = smith_normal_form(Matrix(np.unique(loops, axis=0).tolist()), domain=ZZ)
+            count += abs(int(normal[0, 0] * normal[1, 1] * normal[2, 2]))
+    return count

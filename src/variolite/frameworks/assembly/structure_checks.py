@@ -7,26 +7,29 @@ to `SLACK` beyond the sum of their covalent radii, a metal and another up to `ME
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from itertools import combinations, product
+from typing import NamedTuple, TypeVar
 
+import networkx
 import numpy as np
 from numpy.typing import NDArray
 
 from variolite.crystals.crystals import Crystal, Crystals
 from variolite.crystals.elements import (
-    ATOMIC_NUMBERS,
     COVALENT_RADII,
     METALLIC,
     SYMBOLS,
+    atomic_numbers,
     densities,
 )
 from variolite.frameworks.assembly.nets import periodic_parts
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+Value = TypeVar("Value")
 
 SLACK, METAL_SLACK = 0.3, 0.4
 _SHORT = 0.4  # how far below the sum of covalent radii no bond goes, multiple ones included
@@ -35,11 +38,9 @@ _DENSITY = (0.1, 4.0)  # g/cm3
 _BENT = 150.0  # degrees: two bonds of a carbon without hydrogen are straighter
 _FLAT = 340.0  # degrees: three bonds of one, together
 
-_H, _B, _C, _N, _O, _F, _SI, _P, _S = (
-    ATOMIC_NUMBERS[symbol] for symbol in ("H", "B", "C", "N", "O", "F", "Si", "P", "S")
-)
-_RARE_EARTHS = [21, 39, *range(57, 72)]
-_ALKALI = [3, 4, 11, 12, 19, 20, 37, 38, 55, 56]
+_H, _B, _C, _N, _O, _SI, _P, _S, _CL, _GE, _AS = atomic_numbers(
+    ["H", "B", "C", "N", "O", "Si", "P", "S", "Cl", "Ge", "As"]
+).tolist()
 
 
 class Neighbours(NamedTuple):
@@ -50,14 +51,19 @@ class Neighbours(NamedTuple):
     shift: Integers
     apart: Floats
 
+    def only(self, wanted: NDArray[np.bool_]) -> Neighbours:
+        """Keep some of the pairs."""
+        first, second, shift, apart = self
+        return Neighbours(first[wanted], second[wanted], shift[wanted], apart[wanted])
+
 
 def neighbours(lattice: Floats, fractional: Floats, within: float) -> Neighbours:
     """Every pair of atoms up to ``within`` Angstrom apart, periodic images included."""
     from pymatgen.optimization.neighbors import find_points_in_spheres
 
-    places = np.ascontiguousarray(fractional @ lattice)
+    cell = np.ascontiguousarray(lattice, dtype=np.float64)
+    places = np.ascontiguousarray(fractional @ cell)
     every = np.ones(3, dtype=np.int64)
-    cell = np.ascontiguousarray(lattice)
     first, second, images, apart = find_points_in_spheres(
         places, places, r=float(within), pbc=every, lattice=cell, tol=1e-8
     )
@@ -78,48 +84,46 @@ class Bonded:
     @cached_property
     def close(self) -> Neighbours:
         """Pairs as close as a bond of the largest atoms."""
-        radius = float(COVALENT_RADII[self.crystal.species].max())
-        lattice = np.asarray(self.crystal.lattice, dtype=np.float64)
-        return neighbours(lattice, np.asarray(self.crystal.coordinates), 2 * radius + METAL_SLACK)
+        widest = 2 * float(COVALENT_RADII[self.crystal.species].max()) + METAL_SLACK
+        return neighbours(self.crystal.lattice, self.crystal.coordinates, widest)
 
     @cached_property
-    def sums(self) -> Floats:
-        """Sum of covalent radii of every close pair."""
+    def surplus(self) -> Floats:
+        """Distance of every close pair beyond the sum of its covalent radii."""
         radii = COVALENT_RADII[self.crystal.species]
-        sums: Floats = radii[self.close.first] + radii[self.close.second]
-        return sums
+        surplus: Floats = self.close.apart - radii[self.close.first] - radii[self.close.second]
+        return surplus
+
+    @cached_property
+    def metals(self) -> Integers:
+        """How many of every close pair are metals; two metals are not bonded."""
+        metal = METALLIC[self.crystal.species].astype(np.int64)
+        return np.asarray(metal[self.close.first] + metal[self.close.second])
 
     @cached_property
     def bonds(self) -> Neighbours:
-        """Close pairs that are bonded; two metals are not."""
-        metal = METALLIC[self.crystal.species]
-        first, second, _, apart = self.close
-        slack = np.where(metal[first] | metal[second], METAL_SLACK, SLACK)
-        bonded = (apart <= self.sums + slack) & ~(metal[first] & metal[second])
-        shift, apart = self.close.shift[bonded], self.close.apart[bonded]
-        return Neighbours(first[bonded], second[bonded], shift, apart)
+        """Close pairs that are bonded."""
+        slack = np.where(self.metals > 0, METAL_SLACK, SLACK)
+        return self.close.only((self.surplus <= slack) & (self.metals < 2))
 
     @cached_property
     def around(self) -> list[list[tuple[int, Floats]]]:
         """For every atom those bonded to it, with the vectors to them."""
-        crystal = self.crystal
         first, second, shift, _ = self.bonds
-        vectors = (crystal.coordinates[second] + shift - crystal.coordinates[first]) @ np.asarray(
-            crystal.lattice
-        )
-        around: list[list[tuple[int, Floats]]] = [[] for _ in crystal.species]
+        places = self.crystal.coordinates
+        vectors = (places[second] + shift - places[first]) @ self.crystal.lattice
+        around: list[list[tuple[int, Floats]]] = [[] for _ in places]
         for i, j, vector in zip(first.tolist(), second.tolist(), vectors, strict=True):
             around[i].append((j, vector))
             around[j].append((i, -vector))
         return around
 
-    def at(self, *elements: int) -> list[int]:
-        """Atoms of elements."""
-        return np.flatnonzero(np.isin(self.crystal.species, elements)).tolist()
-
     def nonmetals(self, atom: int) -> list[tuple[int, Floats]]:
         """Atoms bonded to one, metals left out."""
         return [(j, v) for j, v in self.around[atom] if not METALLIC[self.crystal.species[j]]]
+
+    def of_elements(self, elements: Iterable[int]) -> list[int]:
+        return np.flatnonzero(np.isin(self.crystal.species, list(elements))).tolist()
 
     def name(self, atom: int) -> str:
         return f"{SYMBOLS[self.crystal.species[atom]]}{atom + 1}"
@@ -128,101 +132,97 @@ class Bonded:
     def components(self) -> list[tuple[Integers, int]]:
         """Atoms of every connected part, and in how many dimensions it is periodic."""
         first, second, shift, _ = self.bonds
-        parts = periodic_parts(len(self.crystal.species), first, second, shift)
         return [
             (atoms, int(np.linalg.matrix_rank(loops)) if len(loops) else 0)
-            for atoms, loops in parts
+            for atoms, loops in periodic_parts(len(self.around), first, second, shift)
         ]
 
+    def pairs(self, wrong: NDArray[np.bool_]) -> str:
+        first, second, _, apart = self.close.only(wrong)
+        return _some(
+            f"{self.name(i)}-{self.name(j)} {d:.2f} A"
+            for i, j, d in zip(first, second, apart, strict=True)
+        )
 
-def _some(names: Sequence[str]) -> str:
-    more = len(names) - 3
-    return ", ".join(names[:3]) + (f" and {more} more" if more > 0 else "")
+    def counts(self, wrong: Callable[[int], bool], elements: Iterable[int]) -> str:
+        return _some(
+            f"{self.name(atom)} has {len(self.around[atom])} bonds"
+            for atom in self.of_elements(elements)
+            if wrong(atom)
+        )
+
+
+def _some(names: Iterable[str]) -> str:
+    every = list(names)
+    return ", ".join(every[:3]) + (f" and {len(every) - 3} more" if len(every) > 3 else "")
 
 
 def _overlaps(bonded: Bonded) -> str:
     first, second, _, apart = bonded.close
-    heavy = (bonded.crystal.species[first] > 1) & (bonded.crystal.species[second] > 1)
-    wrong = np.flatnonzero((apart < _ANY) | (heavy & (apart < _HEAVY)))
-    pairs = [f"{bonded.name(first[p])}-{bonded.name(second[p])} {apart[p]:.2f} A" for p in wrong]
-    return _some(pairs)
+    heavy = np.minimum(bonded.crystal.species[first], bonded.crystal.species[second]) > 1
+    return bonded.pairs((apart < _ANY) | (heavy & (apart < _HEAVY)))
 
 
 def _short_bonds(bonded: Bonded) -> str:
-    first, second, _, apart = bonded.close
-    metal = METALLIC[bonded.crystal.species]
-    wrong = np.flatnonzero((apart < bonded.sums - _SHORT) & ~(metal[first] & metal[second]))
-    pairs = [f"{bonded.name(first[p])}-{bonded.name(second[p])} {apart[p]:.2f} A" for p in wrong]
-    return _some(pairs)
+    return bonded.pairs((bonded.surplus < -_SHORT) & (bonded.metals < 2))
 
 
-def _too_many(element: int, most: int, *, metals: bool = False) -> Callable[[Bonded], str]:
-    def check(bonded: Bonded) -> str:
-        wrong = []
-        for atom in bonded.at(element):
-            count = len(bonded.around[atom] if metals else bonded.nonmetals(atom))
-            if count > most:
-                wrong.append(f"{bonded.name(atom)} has {count} bonds")
-        return _some(wrong)
-
-    return check
+def _too_many(element: int, most: int) -> Callable[[Bonded], str]:
+    return lambda bonded: bonded.counts(lambda a: len(bonded.nonmetals(a)) > most, [element])
 
 
-def _too_few(elements: list[int], least: int) -> Callable[[Bonded], str]:
-    def check(bonded: Bonded) -> str:
-        counts = {atom: len(bonded.around[atom]) for atom in bonded.at(*elements)}
-        wrong = [f"{bonded.name(a)} has {n} bonds" for a, n in counts.items() if n < least]
-        return _some(wrong)
-
-    return check
+def _many_on_nitrogen(bonded: Bonded) -> str:
+    return bonded.counts(lambda atom: len(bonded.around[atom]) > 4, [_N])  # metals too
 
 
-def _angles(vectors: Sequence[Floats]) -> Iterator[float]:
-    for place, one in enumerate(vectors):
-        for other in vectors[:place]:
-            cosine = one @ other / np.linalg.norm(one) / np.linalg.norm(other)
-            yield float(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
+def _too_few(symbols: str, least: int) -> Callable[[Bonded], str]:
+    elements = atomic_numbers(symbols.split())
+    return lambda bonded: bonded.counts(lambda a: len(bonded.around[a]) < least, elements)
+
+
+def _angles(vectors: Sequence[Floats]) -> list[float]:
+    """Angles in degrees between every two vectors."""
+    units = [vector / np.linalg.norm(vector) for vector in vectors]
+    return [float(np.degrees(np.arccos(np.clip(a @ b, -1, 1)))) for a, b in combinations(units, 2)]
 
 
 def _bare_carbon(bonded: Bonded) -> str:
     """Carbon whose bonds leave room for an atom that is missing."""
-    wrong = []
-    for atom in bonded.at(_C):
+
+    def wrong(atom: int) -> bool:
         around = bonded.around[atom]
         if any(METALLIC[bonded.crystal.species[j]] for j, _ in around):
-            continue
+            return False
         vectors = [vector for _, vector in around]
-        lengths = [float(np.linalg.norm(vector)) for vector in vectors]
-        if (
-            len(vectors) == 0
-            or (len(vectors) == 1 and lengths[0] > 1.25)  # not CO, CN or a triple bond
-            or (len(vectors) == 2 and max(_angles(vectors)) < _BENT)
-            or (len(vectors) == 3 and sum(_angles(vectors)) < _FLAT)
-        ):
-            wrong.append(f"{bonded.name(atom)} has {len(vectors)} bonds")
-    return _some(wrong)
+        if len(vectors) < 2:  # CO, CN and a triple bond have one that is short
+            return not vectors or float(np.linalg.norm(vectors[0])) > 1.25
+        if len(vectors) == 2:
+            return max(_angles(vectors)) < _BENT
+        return len(vectors) == 3 and sum(_angles(vectors)) < _FLAT
+
+    return bonded.counts(wrong, [_C])
 
 
 def _bare_nitrogen(bonded: Bonded) -> str:
     """Nitrogen with one single bond only."""
-    wrong = []
-    for atom in bonded.at(_N):
-        around = bonded.around[atom]
-        if len(around) == 0 or (len(around) == 1 and np.linalg.norm(around[0][1]) > 1.3):
-            wrong.append(f"{bonded.name(atom)} has {len(around)} bonds")
-    return _some(wrong)
+
+    def wrong(atom: int) -> bool:
+        lengths = [float(np.linalg.norm(vector)) for _, vector in bonded.around[atom]]
+        return not lengths or (len(lengths) == 1 and lengths[0] > 1.3)
+
+    return bonded.counts(wrong, [_N])
 
 
 def _lone_molecules(bonded: Bonded) -> str:
-    alone = [atoms for atoms, rank in bonded.components if rank == 0]
-    if not alone:
-        return ""
-    return f"{len(alone)} parts, {min(map(len, alone))} atoms in the smallest"
+    alone = [len(atoms) for atoms, rank in bonded.components if rank == 0]
+    return f"{len(alone)} parts, {min(alone)} atoms in the smallest" if alone else ""
 
 
 def _not_3d(bonded: Bonded) -> str:
     ranks = sorted({rank for _, rank in bonded.components})
-    return "" if ranks == [3] else f"parts go on in {', '.join(map(str, ranks))} dimensions"
+    if ranks == [3]:
+        return ""
+    return f"parts are periodic in {', '.join(map(str, ranks))} dimensions"
 
 
 def _density(bonded: Bonded) -> str:
@@ -232,26 +232,33 @@ def _density(bonded: Bonded) -> str:
 
 # Charges: a part without metals takes up as many electrons as its bonds leave valences open.
 
-_VALENCES = {_H: 1, _B: 3, _C: 4, _N: 3, _O: 2, _F: 1, _SI: 4, _P: 3, _S: 2, 17: 1, 35: 1, 53: 1}
-_VALENCES |= {ATOMIC_NUMBERS[symbol]: v for symbol, v in (("Se", 2), ("Te", 2), ("As", 3))}
-_VALENCES |= {ATOMIC_NUMBERS["Ge"]: 4}
-_BY_STATES = {
-    (1,): "Li Na K Rb Cs Ag",
-    (2,): "Be Mg Ca Sr Ba Zn Cd Ni Pd",
-    (3,): "Al Ga In Sc Y La Pr Nd Sm Gd Tb Dy Ho Er Tm Lu Bi Ir",
-    (4,): "Zr Hf Th",
-    (1, 2): "Cu Hg",
-    (1, 3): "Au Tl Re",
-    (2, 3): "Fe Co Cr Eu Yb Ru Rh",
-    (2, 4): "Mn Sn Pb Pt",
-    (3, 4): "Ce Ti",
-    (3, 5): "Sb",
-    (4, 5): "Nb",
-    (2, 5): "V",
-    (2, 6): "Mo",
-    (4, 6): "U W Np",
-}
-_STATES = {symbol: states for states, some in _BY_STATES.items() for symbol in some.split()}
+
+def _by_element(table: Mapping[Value, str]) -> dict[int, Value]:
+    return {int(z): value for value, some in table.items() for z in atomic_numbers(some.split())}
+
+
+_VALENCES = _by_element({1: "H F Cl Br I", 2: "O S Se Te", 3: "B N P As", 4: "C Si Ge"})
+_HYPERVALENT = {(_S, 4): 6, (_P, 4): 5, (_CL, 4): 7}  # by element and number of bonds
+_RAISED = atomic_numbers(["P", "S", "Cl", "Br", "I", "Se", "As"]).tolist()
+_SIX_BONDS = {_SI: -2, _GE: -2, _P: -1, _AS: -1}  # charge, as that of hexafluorosilicate
+_STATES = _by_element(
+    {
+        (1, 1): "Li Na K Rb Cs Ag",
+        (2, 2): "Be Mg Ca Sr Ba Zn Cd Ni Pd",
+        (3, 3): "Al Ga In Sc Y La Pr Nd Sm Gd Tb Dy Ho Er Tm Lu Bi Ir",
+        (4, 4): "Zr Hf Th",
+        (1, 2): "Cu Hg",
+        (1, 3): "Au Tl Re",
+        (2, 3): "Fe Co Cr Eu Yb Ru Rh",
+        (2, 4): "Mn Sn Pb Pt",
+        (3, 4): "Ce Ti",
+        (3, 5): "Sb",
+        (4, 5): "Nb",
+        (2, 5): "V",
+        (2, 6): "Mo",
+        (4, 6): "U W Np",
+    }
+)
 """Least and greatest usual oxidation state of metals."""
 
 
@@ -260,123 +267,88 @@ def _open_valences(bonded: Bonded, atom: int) -> tuple[int, int]:
     element = int(bonded.crystal.species[atom])
     around = bonded.nonmetals(atom)
     count = len(around)
-    valence = _VALENCES.get(element, 0)
     if element == _N and count >= 3:
         oxygens = [j for j, _ in around if bonded.crystal.species[j] == _O]
-        terminal = sum(len(bonded.nonmetals(j)) == 1 for j in oxygens)
-        if count == 4 or terminal >= 2:
-            return 4 - count, 1
+        if count == 4 or sum(len(bonded.nonmetals(j)) == 1 for j in oxygens) >= 2:
+            return max(4 - count, 0), 1
     if element == _N and count == 2 and max(_angles([v for _, v in around])) > _BENT:
         return 2, 1  # the middle of an azide
     if element == _B and count == 4:
         return 0, -1
-    if element in (_SI, _P, ATOMIC_NUMBERS["Ge"], ATOMIC_NUMBERS["As"]) and count == 6:
-        return 0, -2 if element in (_SI, ATOMIC_NUMBERS["Ge"]) else -1
-    while count > valence and element in (_P, _S, 17, 35, 53, 34, 33):
+    if count == 6 and element in _SIX_BONDS:
+        return 0, _SIX_BONDS[element]
+    valence = _HYPERVALENT.get((element, count), _VALENCES.get(element, 0))
+    while count > valence and element in _RAISED:
         valence += 2
-    if element == _S and count == 4:
-        valence = 6
-    if element == _P and count == 4:
-        valence = 5
-    if element == 17 and count == 4:
-        valence = 7
     return max(valence - count, 0), 0
 
 
 def _unpaired(valences: dict[int, int], bonded: Bonded) -> int:
-    """Open valences that no double or triple bond takes up."""
-    partners = {a: [j for j, _ in bonded.nonmetals(a) if j in valences] for a in valences}
-    least = sum(valences.values())
-    for turn in range(4):
-        left = dict(valences)
-        # The atom with the fewest partners first; after that ties are broken another way.
-        while True:
-            able = [
-                (sum(left[j] > 0 for j in set(partners[a])), -left[a], (a * (2 * turn + 1)) % 97, a)
-                for a in left
-                if left[a] > 0 and any(left[j] > 0 and j != a for j in partners[a])
-            ]
-            if not able:
-                break
-            atom = min(able)[3]
-            choices = {j for j in partners[atom] if left[j] > 0 and j != atom}
-            other = min(choices, key=lambda j: (sum(left[k] > 0 for k in partners[j]), j))
-            bonds = min(left[atom], left[other])
-            left[atom] -= bonds
-            left[other] -= bonds
-        least = min(least, sum(left.values()))
-        if least == 0 or least == sum(valences.values()) % 2:
-            break
-    return least
+    """Open valences that no double or triple bond takes up: what a largest matching leaves."""
+    graph = networkx.Graph()
+    for atom, count in valences.items():
+        graph.add_nodes_from((atom, place) for place in range(count))
+        for other in {j for j, _ in bonded.nonmetals(atom)} & valences.keys() - {atom}:
+            places = product(range(count), range(valences[other]))
+            graph.add_edges_from(((atom, i), (other, j)) for i, j in places)
+    parts = (graph.subgraph(part) for part in networkx.connected_components(graph))
+    return len(graph) - 2 * sum(len(networkx.max_weight_matching(p, True)) for p in parts)
 
 
 def charge_range(bonded: Bonded) -> tuple[float, float]:
     """Least and greatest charge by known oxidation states; infinite where one is not known."""
-    crystal = bonded.crystal
-    counts = np.bincount(crystal.species, minlength=len(METALLIC))
-    metals = {z: int(counts[z]) for z in np.flatnonzero(counts * METALLIC).tolist()}
-    if any(SYMBOLS[z] not in _STATES for z in metals):
+    species = bonded.crystal.species
+    metals = species[METALLIC[species]].tolist()
+    if any(z not in _STATES for z in metals):
         return -np.inf, np.inf
     valences, formal, fewer, more = {}, 0, 0, 0
-    for atom in range(len(crystal.species)):
-        if METALLIC[crystal.species[atom]]:
-            continue
+    for atom in np.flatnonzero(~METALLIC[species]).tolist():
         free, charge = _open_valences(bonded, atom)
         formal += charge
         if free:
             valences[atom] = free
         # Hydrogen of hydroxide and water is often not located; a quinone may be a diphenolate.
-        fewer += 2 * (free == 2 and crystal.species[atom] == _O and not bonded.nonmetals(atom))
+        fewer += 2 * (free == 2 and species[atom] == _O and not bonded.nonmetals(atom))
         more += _is_on_ring(bonded, atom)
-    charge = formal - sum(
-        _unpaired({atom: valences[atom] for atom in part}, bonded)
-        for part in _parts(valences, bonded)
-    )
-    least = sum(count * min(_STATES[SYMBOLS[z]]) for z, count in metals.items())
-    most = sum(count * max(_STATES[SYMBOLS[z]]) for z, count in metals.items())
+    charge = formal - _unpaired(valences, bonded)
+    least, most = (sum(_STATES[z][end] for z in metals) for end in (0, 1))
     return least + charge - more, most + charge + fewer
+
+
+def charge_problem(least: float, most: float) -> str:
+    """Write a range of charges that leaves out zero; nothing where it does not."""
+    return "" if least <= 0 <= most else f"{least:g}" + (f" to {most:g}" if most > least else "")
 
 
 def _charged(bonded: Bonded) -> str:
     """Whether known oxidation states of the metals can balance the rest of a structure."""
-    least, most = charge_range(bonded)
-    if least <= 0 <= most or not METALLIC[bonded.crystal.species].any():
-        return ""
-    return f"the charge is {least:g}" + (f" to {most:g}" if most > least else "")
+    problem = charge_problem(*charge_range(bonded))
+    has_metals = METALLIC[bonded.crystal.species].any()
+    return f"the charge is {problem}" if problem and has_metals else ""
 
 
 def _is_on_ring(bonded: Bonded, atom: int) -> bool:
     """Whether an atom is an oxygen with one bond, to a carbon between two carbons."""
-    if bonded.crystal.species[atom] != _O or len(bonded.nonmetals(atom)) != 1:
+    species, around = bonded.crystal.species, bonded.nonmetals(atom)
+    if species[atom] != _O or len(around) != 1 or species[around[0][0]] != _C:
         return False
-    ((carbon, _),) = bonded.nonmetals(atom)
-    around = [int(bonded.crystal.species[j]) for j, _ in bonded.nonmetals(carbon) if j != atom]
-    return bonded.crystal.species[carbon] == _C and around == [_C, _C]
-
-
-def _parts(atoms: dict[int, int], bonded: Bonded) -> Iterator[list[int]]:
-    left = set(atoms)
-    while left:
-        part, stack = [], [left.pop()]
-        while stack:
-            here = stack.pop()
-            part.append(here)
-            near = {j for j, _ in bonded.nonmetals(here)} & left
-            left -= near
-            stack += near
-        yield part
+    return [species[j] for j, _ in bonded.nonmetals(around[0][0]) if j != atom] == [_C, _C]
 
 
 CHECKS: dict[str, Callable[[Bonded], str]] = {
     "has_atomic_overlaps": _overlaps,
     "has_short_bonds": _short_bonds,
     "has_overcoordinated_c": _too_many(_C, 4),
-    "has_overcoordinated_n": _too_many(_N, 4, metals=True),
+    "has_overcoordinated_n": lambda bonded: bonded.counts(
+        lambda a: len(bonded.around[a]) > 4, [_N]
+    ),
     "has_overcoordinated_h": _too_many(_H, 1),
     "has_undercoordinated_c": _bare_carbon,
     "has_undercoordinated_n": _bare_nitrogen,
-    "has_undercoordinated_rare_earth": _too_few(_RARE_EARTHS, 5),
-    "has_undercoordinated_alkali_alkaline": _too_few(_ALKALI, 3),
+    "has_undercoordinated_rare_earth": _too_few(
+        "Sc Y La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu", 5
+    ),
+    "has_undercoordinated_alkali_alkaline": _too_few("Li Be Na Mg K Ca Rb Sr Cs Ba", 3),
     "has_lone_molecule": _lone_molecules,
     "has_no_3d_connected_graph": _not_3d,
     "has_suspicious_density": _density,

@@ -10,23 +10,24 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from variolite.atomic import placed
-from variolite.crystals.elements import ATOMIC_NUMBERS, METALLIC
+from variolite.crystals.elements import METALLIC, atomic_numbers, parse_formula
 from variolite.errors import DataError, nearest
+from variolite.frameworks.assembly.nets import autografs_data
+from variolite.records.files.writing import write_text_atomic
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 SAME = 0.3  # Angstrom: root mean square by which anchors and arms of one kind of unit may differ
-_SUFFIX = re.compile(r"(X)_\d+$")
 _FIELD = re.compile(r'(\w+)=("[^"]*"|\S+)')
 
 
@@ -46,32 +47,27 @@ class Unit:
 
     @classmethod
     def of(
-        cls, name: str, sites: Iterable[Sequence[object]], *, kind: str = "", source: str = ""
+        cls, name: str, sites: Iterable[Sequence[Any]], *, kind: str = "", source: str = ""
     ) -> Unit:
         """Make a unit of lines ``symbol, x, y, z``, in which X is the end of an arm.
 
         Without ``kind`` it is a node if it holds a metal, a linker otherwise. Raises a DataError
         if a line is none, or there are no atoms, or fewer than two arms.
         """
-        symbols, points = [], []
+        lines = [list(site) for site in sites]
         try:
-            for symbol, *xyz in sites:
-                symbols.append(str(symbol))
-                points.append([float(value) for value in xyz[:3]])  # type: ignore[arg-type]
-            positions = np.array(points, dtype=np.float64).reshape(-1, 3)
+            positions = np.array([[float(x) for x in line[1:4]] for line in lines]).reshape(-1, 3)
         except (TypeError, ValueError):
             raise DataError("a line is no symbol with three coordinates", where=name) from None
-        unknown = next((s for s in symbols if s != "X" and s not in ATOMIC_NUMBERS), None)
-        if unknown is not None:
-            raise DataError(f"{unknown!r} is not the symbol of an element", where=name)
-        ends = np.array([symbol == "X" for symbol in symbols], dtype=bool)
-        real = tuple(symbol for symbol in symbols if symbol != "X")
-        if not real or ends.sum() < 2 or not np.isfinite(positions).all():
-            what = f"{len(real)} atoms and {int(ends.sum())} open ends make no building unit"
+        ends = np.array([line[0] == "X" for line in lines], dtype=bool)
+        symbols = tuple(str(line[0]) for line in lines if line[0] != "X")
+        metal = METALLIC[atomic_numbers(symbols)].any()
+        if not symbols or ends.sum() < 2 or not np.isfinite(positions).all():
+            what = f"{len(symbols)} atoms and {int(ends.sum())} open ends make no building unit"
             raise DataError(what, where=name, hint="It takes an atom and two ends marked X")
-        metal = any(METALLIC[ATOMIC_NUMBERS[symbol]] for symbol in real)
         kind = kind or ("node" if metal else "linker")
-        return cls(name, kind, real, positions[~ends], positions[ends], (source,) * bool(source))
+        sources = (source,) if source else ()
+        return cls(name, kind, symbols, positions[~ends], positions[ends], sources)
 
     def __len__(self) -> int:
         return len(self.symbols)
@@ -79,13 +75,6 @@ class Unit:
     @property
     def arms(self) -> int:
         return len(self.ends)
-
-    @cached_property
-    def formula(self) -> str:
-        """Formula in the order of Hill."""
-        counts = Counter(self.symbols)
-        order = sorted(counts, key=lambda s: (s != "C", s != "H" or "C" not in counts, s))
-        return "".join(f"{s}{counts[s]}" if counts[s] > 1 else s for s in order)
 
     @cached_property
     def anchors(self) -> Integers:
@@ -113,8 +102,7 @@ class Unit:
     def directions(self) -> Floats:
         """Unit vectors from the centre to the ends, (k, 3)."""
         away = self.ends - self.centre
-        lengths = np.linalg.norm(away, axis=1, keepdims=True)
-        directions: Floats = away / np.maximum(lengths, 1e-9)
+        directions: Floats = away / np.maximum(np.linalg.norm(away, axis=1, keepdims=True), 1e-9)
         return directions
 
     def is_like(self, other: Unit) -> bool:
@@ -122,23 +110,31 @@ class Unit:
 
         Isomers that differ only away from the arms count as one.
         """
-        if (self.formula, self.kind, self.arms) != (other.formula, other.kind, other.arms):
+        if (sorted(self.symbols), self.kind) != (sorted(other.symbols), other.kind):
+            return False
+        if self.arms != other.arms or self.arms < 2:
             return False
         if np.abs(np.sort(self.halves) - np.sort(other.halves)).max() > SAME:
             return False
-        mine = np.stack([self.positions[self.anchors], self.ends]) - self.centre  # (2, k, 3)
-        theirs = np.stack([other.positions[other.anchors], other.ends]) - other.centre
         if self.arms == 2:
             orders = np.array([[0, 1], [1, 0]])
         else:
             orders, _ = assignments(self.directions, other.directions, slack=0.1)
-        if not len(orders):
-            return False
-        given = np.broadcast_to(mine.reshape(-1, 3), (len(orders), 2 * self.arms, 3))
-        moved = theirs[:, orders].transpose(1, 0, 2, 3).reshape(len(orders), -1, 3)
+        # Anchors and ends, (2 k, 3) here and (m, 2 k, 3) in each of the m orders there.
+        mine = np.concatenate([self.positions[self.anchors], self.ends]) - self.centre
+        theirs = np.stack([other.positions[other.anchors], other.ends]) - other.centre
+        moved = theirs[:, orders].transpose(1, 0, 2, 3).reshape(len(orders), len(mine), 3)
+        given = np.broadcast_to(mine, moved.shape)
         turned = moved @ kabsch(moved, given).transpose(0, 2, 1)
         apart = np.sqrt(((turned - given) ** 2).sum(axis=2).mean(axis=1))
-        return bool(apart.min() <= SAME)
+        return bool(apart.min(initial=np.inf) <= SAME)
+
+
+def hill_formula(symbols: Iterable[str]) -> str:
+    """Formula with carbon and hydrogen first, as C8H4O4Zn."""
+    counts = Counter(symbols)
+    order = sorted(counts, key=lambda s: (s != "C", s != "H" or "C" not in counts, s))
+    return "".join(f"{s}{counts[s]}" if counts[s] > 1 else s for s in order)
 
 
 def kabsch(moving: Floats, still: Floats) -> Floats:
@@ -147,9 +143,8 @@ def kabsch(moving: Floats, still: Floats) -> Floats:
     Both are (m, n, 3).
     """
     u, _, vt = np.linalg.svd(moving.transpose(0, 2, 1) @ still)
-    sign = np.sign(np.linalg.det(vt.transpose(0, 2, 1) @ u.transpose(0, 2, 1)))
-    u[:, :, 2] *= sign[:, None]
-    rotations: Floats = vt.transpose(0, 2, 1) @ u.transpose(0, 2, 1)
+    u[:, :, 2] *= np.sign(np.linalg.det(u @ vt))[:, None]  # no reflection
+    rotations: Floats = (u @ vt).transpose(0, 2, 1)
     return rotations
 
 
@@ -208,31 +203,17 @@ def _frames(first: Floats, second: Floats) -> Floats:
     return np.stack([middle, normal, np.cross(middle, normal)], axis=2)
 
 
-class UnitLibrary(Mapping[str, Unit]):
+class UnitLibrary(dict[str, Unit]):
     """Units by name, each kind once."""
 
     def __init__(self, units: Iterable[Unit] = ()) -> None:
-        self._units: dict[str, Unit] = {}
-        for unit in units:
-            if unit.name in self._units:
-                hint = "Give every unit a name of its own"
-                raise DataError("two building units have this name", where=unit.name, hint=hint)
-            self._units[unit.name] = unit
-
-    def __getitem__(self, name: str) -> Unit:
-        return self._units[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._units)
-
-    def __len__(self) -> int:
-        return len(self._units)
+        super().__init__((unit.name, unit) for unit in units)
 
     def require(self, name: str) -> Unit:
         """Return a unit, or raise a DataError that names one like it."""
-        if name in self._units:
-            return self._units[name]
-        close = nearest(name, self._units)
+        if name in self:
+            return self[name]
+        close = nearest(name, self)
         hint = f"Did you mean {close}?" if close else "Give the file of units with --units"
         raise DataError(f"no building unit is called {name!r}", hint=hint)
 
@@ -241,48 +222,41 @@ class UnitLibrary(Mapping[str, Unit]):
 
         A new kind with a name that is taken gets a number behind it.
         """
-        base = _SUFFIX.sub(r"\1", unit.name)
-        name, count = base, 1
-        while name in self._units:
-            known = self._units[name]
+        name = base = re.sub(r"(X)_\d+$", r"\1", unit.name)
+        count = 1
+        while name in self:
+            known = self[name]
             if known.is_like(unit):
-                sources = tuple(sorted({*known.sources, *unit.sources}))
-                self._units[name] = replace(known, sources=sources)
+                self[name] = replace(known, sources=tuple(sorted({*known.sources, *unit.sources})))
                 return name
             count += 1
             name = f"{base}_{count}"
-        self._units[name] = replace(unit, name=name)
+        self[name] = replace(unit, name=name)
         return name
 
-    def including(self, other: Mapping[str, Unit]) -> UnitLibrary:
-        """Return a library with the units of another besides; names that are here already stay."""
-        extra = (unit for name, unit in other.items() if name not in self._units)
-        return UnitLibrary([*self.values(), *extra])
 
-
-def merge_harvest(
-    records: Iterable[Mapping[str, object]],
-) -> tuple[UnitLibrary, dict[str, dict[str, str]]]:
+def merge_units(
+    structures: Iterable[tuple[str, Mapping[str, Sequence[Sequence[Any]]]]],
+) -> tuple[UnitLibrary, list[dict[str, str]]]:
     """Merge the units of structures that were read backwards, in the order given.
 
-    Each record has ``file`` and ``fragments``, its own names with lines ``symbol, x, y, z``.
-    Returns the library, and for every file what its names are called there; capping groups,
+    Each structure is its name, and its units by their own names as lines ``symbol, x, y, z``.
+    Returns the library, and for every structure what its names are called there; capping groups,
     which have one arm, are left out.
     """
     library = UnitLibrary()
-    names: dict[str, dict[str, str]] = {}
-    for record in records:
-        fragments = record.get("fragments") or {}
-        source = Path(str(record["file"])).stem
-        names[str(record["file"])] = renamed = {}
-        for name, sites in fragments.items():  # type: ignore[attr-defined]
+    names: list[dict[str, str]] = []
+    for structure, units in structures:
+        names.append({})
+        for name, sites in units.items():
             kind = name.split("_", 1)[0]
             if kind in ("node", "linker") and sum(site[0] == "X" for site in sites) > 1:
-                renamed[name] = library.add(Unit.of(name, sites, kind=kind, source=source))
+                unit = Unit.of(name, sites, kind=kind, source=structure)
+                names[-1][name] = library.add(unit)
     return library, names
 
 
-_ELEMENTS = ("C", "H", "N", "O", "S", "P", "F", "Cl", "Br", "I", "Si", "B")
+_ELEMENTS = atomic_numbers(["C", "H", "N", "O", "S", "P", "F", "Cl", "Br", "I", "Si", "B"]).tolist()
 _NAMED = re.compile(r"_([A-Z][A-Za-z0-9]*)_(\d+)X")
 
 
@@ -295,21 +269,21 @@ def unit_features(names: Sequence[str]) -> NDArray[np.float32]:
     rows = np.zeros((len(names), len(_ELEMENTS) + 3), dtype=np.float32)
     for row, name in zip(rows, names, strict=True):
         if found := _NAMED.search(name):
-            counts = Counter[str]()
-            for symbol, number in re.findall(r"([A-Z][a-z]?)(\d*)", found[1]):
-                counts[symbol] += int(number or 1)
-            metals = (METALLIC[ATOMIC_NUMBERS[s]] * n for s, n in counts.items())
-            row[:-3] = [counts[symbol] for symbol in _ELEMENTS]
-            row[-3:] = sum(metals), counts.total(), int(found[2])
+            counts = parse_formula(found[1])
+            metals = sum(n for z, n in counts.items() if METALLIC[z])
+            row[:-3] = [counts.get(z, 0) for z in _ELEMENTS]
+            row[-3:] = metals, sum(counts.values()), int(found[2])
     return np.log1p(rows)
 
 
-def shipped_units() -> UnitLibrary:
-    """Return the 930 units that come with AuToGraFS, those of PORMAKE among them."""
-    from variolite.frameworks.assembly.nets import autografs_data
-
-    files = (autografs_data() / name for name in ("defaults.xyz", "pormake.xyz"))
-    return UnitLibrary(unit for path in files for unit in read_units(path).values())
+def library_of(paths: Sequence[Path]) -> UnitLibrary:
+    """Units of some files, then the 930 that come with AuToGraFS, those of PORMAKE among them."""
+    shipped = [autografs_data() / name for name in ("defaults.xyz", "pormake.xyz")]
+    library = UnitLibrary()
+    for path in (*paths, *shipped):
+        for name, unit in read_units(path).items():
+            library.setdefault(name, unit)
+    return library
 
 
 def write_units(path: Path, units: Iterable[Unit]) -> None:
@@ -318,11 +292,10 @@ def write_units(path: Path, units: Iterable[Unit]) -> None:
     for unit in units:
         sources = json.dumps(",".join(unit.sources))
         lines += [str(len(unit) + unit.arms), f"name={unit.name} kind={unit.kind} source={sources}"]
-        ends = (("X", end) for end in unit.ends)
-        for symbol, (x, y, z) in [*zip(unit.symbols, unit.positions, strict=True), *ends]:
+        symbols = [*unit.symbols, *["X"] * unit.arms]
+        for symbol, (x, y, z) in zip(symbols, [*unit.positions, *unit.ends], strict=True):
             lines.append(f"{symbol:<2} {x:14.8f} {y:14.8f} {z:14.8f}")
-    with placed(path) as (temporary, _):
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_text_atomic(path, "\n".join(lines) + "\n")
 
 
 def read_units(path: Path) -> UnitLibrary:
@@ -331,37 +304,40 @@ def read_units(path: Path) -> UnitLibrary:
     Raises a DataError with the line where the file is not made of units.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         what = getattr(error, "strerror", None) or "is no text file"
         raise DataError(str(what), where=str(path), hint="Give a file of building units") from None
-    units, place = [], 0
+    library, place = UnitLibrary(), 0
     while place < len(lines):
-        following = lines[place + 1].strip() if place + 1 < len(lines) else "0"
+        where, begin = f"{path}:{place + 1}", lines[place]
+        comment = lines[place + 1] if place + 1 < len(lines) else "0"
         # AuToGraFS' own file has numbers of atoms that no unit follows.
-        if not lines[place].strip() or (lines[place].strip() + following).isdigit():
+        if not begin or (begin.isdigit() and comment.isdigit()):
             place += 1
             continue
-        where = f"{path}:{place + 1}"
-        if not lines[place].strip().isdigit():
+        if not begin.isdigit():
             hint = "Each unit begins with its number of atoms, then a line with name=..."
             raise DataError("no building unit begins here", where=where, hint=hint)
-        count = int(lines[place])
-        fields = dict(_FIELD.findall(following))
-        sites = [line.split() for line in lines[place + 2 : place + 2 + count]]
-        if "name" not in fields or len(sites) < count or any(len(site) < 4 for site in sites):
+        fields = {key: value.strip('"') for key, value in _FIELD.findall(comment)}
+        sites = [line.split() for line in lines[place + 2 : place + 2 + int(begin)]]
+        if "name" not in fields or len(sites) < int(begin) or min(map(len, sites), default=0) < 4:
             hint = "It takes a line with name=..., then a line for every atom"
-            raise DataError(f"the unit of {count} atoms is not complete", where=where, hint=hint)
-        place += 2 + count
+            raise DataError(f"the unit of {begin} atoms is not complete", where=where, hint=hint)
+        place += 2 + int(begin)
         if sum(site[0] == "X" for site in sites) < 2:
             continue
-        kind, sources = fields.get("kind", ""), fields.get("source", '""').strip('"')
+        name = fields["name"]
         try:
-            unit = Unit.of(fields["name"].strip('"'), sites, kind=kind)
+            unit = Unit.of(name, sites, kind=fields.get("kind", ""))
         except DataError as error:
             raise DataError(error.what, where=where, hint=error.hint) from None
-        units.append(replace(unit, sources=tuple(filter(None, sources.split(",")))))
-    if not units:
+        if name in library:
+            hint = "Give every unit a name of its own"
+            raise DataError(f"two building units are called {name}", where=where, hint=hint)
+        sources = tuple(filter(None, fields.get("source", "").split(",")))
+        library[name] = replace(unit, sources=sources)
+    if not library:
         hint = "Give a file that describe wrote, or one of AuToGraFS"
         raise DataError("holds no building units", where=str(path), hint=hint)
-    return UnitLibrary(units)
+    return library

@@ -2,8 +2,7 @@
 
 Each structure is read, reduced to its primitive Niggli cell and given to three tasks in worker
 processes: its pores, and two readers of its building units. A task that fails, dies or takes too
-long costs its own columns; the column ``problem`` says why. What is done is in a journal beside
-the table, so that an interrupted run resumes.
+long costs its own columns; the column ``problem`` says why.
 """
 
 from __future__ import annotations
@@ -11,19 +10,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 
 from variolite.crystals.crystals import Crystal, Crystals, cell_parameters
-from variolite.crystals.elements import COVALENT_RADII, METALLIC, SYMBOLS, densities
+from variolite.crystals.elements import COVALENT_RADII, METALLIC, SYMBOLS, densities, symbols_of
 from variolite.crystals.files.checks import (
     CONTRADICTED,
     GUESSED,
@@ -40,7 +39,12 @@ from variolite.errors import DataError, ShortfallError
 from variolite.frameworks.assembly.compatibility import Compatibility
 from variolite.frameworks.assembly.net_signatures import version_note
 from variolite.frameworks.assembly.structure_checks import Bonded
-from variolite.frameworks.assembly.unit_library import UnitLibrary, merge_harvest, write_units
+from variolite.frameworks.assembly.unit_library import (
+    UnitLibrary,
+    hill_formula,
+    merge_units,
+    write_units,
+)
 from variolite.frameworks.columns import CELL, PORES, PROBE, join, split
 from variolite.frameworks.description.building_units import (
     linkers_agree,
@@ -51,18 +55,17 @@ from variolite.frameworks.description.building_units import (
 )
 from variolite.frameworks.description.pores import measure_pores
 from variolite.frameworks.framework_table import family_of
-from variolite.frameworks.journal import Journal
+from variolite.frameworks.journal import Journal, Row, beside
 from variolite.frameworks.optional import DESCRIBING, require
 from variolite.progress import Progress
 from variolite.records import require_writable, write_table
 from variolite.records.files.writing import require_parent
-from variolite.training.workers import each_outcome
 
 MOST_ATOMS = 10_000
 _LIMITS = Limits(max_atoms=MOST_ATOMS, min_distance=0.4)
 _TASKS = ("pores", "linkers", "units")
+_OTHER_FILES = frozenset({"json", "csv", "tsv", "parquet", "feather", "extxyz"})
 _FILE = "file: "
-_OFTEN_OTHER = frozenset({"json", "csv", "tsv", "parquet", "feather", "extxyz"})
 _HINTS = {
     f"{_FILE}{REASONS[code]}": hint
     for code, hint in {**HINTS, "too_many_atoms": "Give the primitive cell"}.items()
@@ -101,8 +104,7 @@ def describe_files(
     where not one could be read.
     """
     progress = progress or Progress()
-    for module, purpose in DESCRIBING.items():
-        require(module, purpose)
+    require(*DESCRIBING)
     if note := version_note():
         progress.note(note)
     require_writable(out)
@@ -119,36 +121,41 @@ def describe_files(
     for folder in filter(Path.is_dir, paths):
         _require_structures(folder, structures)
     packages = {name: version(name) for name in ("mofstructure", "AuToGraFS", "rdkit")}
-    with Journal(out, {"format": 1, "limit": limit, "probe": PROBE, **packages}) as journal:
-        known = sum(structure.key in journal.found for structure in structures)
-        if known:
-            progress.note(f"{known:,} of {len(structures):,} are described already")
-        left = {s.key: s for s in structures if s.key not in journal.found}
-        with progress.stage("describing", len(left)) as step:
-            for done, (key, found) in enumerate(
-                describe_all(left.values(), workers=workers, limit=limit), start=1
-            ):
-                journal.write(key, found)
-                step(f"{done:,}/{len(left):,} {left[key].name}", done=done)
-        frame = table_of(structures, [journal.found[s.key] for s in structures], units)
+    settings = {"format": 2, "limit": limit, "probe": PROBE, **packages}
+    tasks = {
+        f"{one.key} {task}": (task, one.crystal)
+        for one in structures
+        if one.crystal is not None
+        for task in _TASKS
+    }
+    with Journal(beside(out), settings) as journal:
+        rows = journal.rows(
+            describe_task,
+            tasks,
+            title=f"describing, in {len(_TASKS)} tasks a structure",
+            progress=progress,
+            workers=workers or os.cpu_count() or 1,
+            limit=limit,
+            initializer=silence,
+        )
+        found = [{task: rows.get(f"{s.key} {task}", {}) for task in _TASKS} for s in structures]
+        frame = table_of(structures, found, units)
         write_table(frame, out)
         journal.remove()
     for line in _summary(frame):
         progress.note(line)
     if not frame["atoms"].is_not_null().any():
-        first = structures[0]
         error = ShortfallError(
             f"none of {len(structures):,} structures could be read",
             where=str(out),
-            hint=f"The first is {first.file}: {first.problem}",
+            hint=f"The first is {structures[0].file}: {structures[0].problem}",
         )
         error.written = True
         raise error
     return frame
 
 
-@dataclass(frozen=True)
-class Framework:
+class Framework(NamedTuple):
     """A structure in its primitive Niggli cell with doubts about it, or why it cannot be read."""
 
     name: str
@@ -158,8 +165,8 @@ class Framework:
 
     @property
     def key(self) -> str:
-        """Digest of what is described; rejected ones by their file."""
-        digest = hashlib.sha256(f"{self.name}\0{self.file}\0{self.problem}".encode())
+        """Digest of what is described."""
+        digest = hashlib.sha256(f"{self.name}\0{self.file}".encode())
         if self.crystal is not None:
             for part in (self.crystal.species, self.crystal.coordinates, self.crystal.lattice):
                 digest.update(np.ascontiguousarray(part).tobytes())
@@ -169,18 +176,17 @@ class Framework:
 def read_frameworks_in(paths: Iterable[Path], step: Any = lambda _: None) -> Iterator[Framework]:
     """Read structures in order, those that are rejected with the reason."""
     count = 0
-    workers = os.cpu_count() or 1
     sources = chain.from_iterable(map(_singly, read_sources(find_files(paths), properties=False)))
-    for chunk, reading in read_in_order(sources, _LIMITS, workers):
+    for chunk, reading in read_in_order(sources, _LIMITS, os.cpu_count() or 1):
         crystals = reading.crystals
         if len(crystals):
             crystals = reduce_cells(primitive_cells(crystals))
-        doubts: dict[str, list[str]] = {}
+        doubts = defaultdict[str, list[str]](list)
         for name, note in reading.notes.select("name", "note").rows():
             if note not in HARMLESS:
-                doubts.setdefault(name, []).append(f"{_FILE}{note}")
+                doubts[name].append(f"{_FILE}{note}")
         for crystal in crystals:
-            problem = "; ".join(doubts.get(crystal.name, ()))
+            problem = "; ".join(doubts[crystal.name])
             yield Framework(crystal.name, chunk.files[0], crystal, problem)
         for file, name, reason in reading.rejects.select("file", "name", "reason").rows():
             yield Framework(name or Path(file).stem, file, None, f"{_FILE}{reason}")
@@ -208,7 +214,7 @@ def _singly(chunk: Chunk) -> Iterator[Chunk]:
 def _require_structures(folder: Path, structures: Iterable[Framework]) -> None:
     """Raise a DataError where a folder holds other things, such as a run or a table."""
     own = [one for one in structures if Path(one.file).is_relative_to(folder)]
-    other = all(kind in _OFTEN_OTHER for _, kind in find_files([folder]))
+    other = all(kind in _OTHER_FILES for _, kind in find_files([folder]))
     if own and other and all(one.crystal is None for one in own):
         first = f"{Path(own[0].file).name}: {own[0].problem.removeprefix(_FILE)}"
         hint = f"Give CIF files or folders of them. The first file is {first}"
@@ -218,7 +224,7 @@ def _require_structures(folder: Path, structures: Iterable[Framework]) -> None:
 # One structure, in a worker process.
 
 
-def describe_task(task: str, crystal: Crystal) -> dict[str, Any]:
+def describe_task(task: str, crystal: Crystal) -> Row:
     """Carry out a task on a structure: ``pores``, ``linkers`` or ``units``."""
     if task == "linkers":
         return read_by_mofstructure(crystal)
@@ -230,20 +236,15 @@ def describe_task(task: str, crystal: Crystal) -> dict[str, Any]:
 def geometry(crystal: Crystal) -> dict[str, Any]:
     """Return what the cell and its atoms say without any reader."""
     crystals = Crystals.of([crystal])
-    counts = np.bincount(crystal.species)
-    symbols = sorted(
-        (SYMBOLS[z] for z in np.flatnonzero(counts)), key=lambda s: (s != "C", s != "H", s)
-    )
-    numbers = {SYMBOLS[z]: int(counts[z]) for z in np.flatnonzero(counts)}
     volume = float(crystals.volumes[0])
     spheres = 4 / 3 * np.pi * (COVALENT_RADII[crystal.species] ** 3).sum()
     bonded = Bonded(crystal)
     metals = np.flatnonzero(METALLIC[crystal.species]).tolist()
     around = [sum(crystal.species[j] != 1 for j, _ in bonded.nonmetals(m)) for m in metals]
     return {
-        "formula": "".join(f"{s}{numbers[s] if numbers[s] > 1 else ''}" for s in symbols),
+        "formula": hill_formula(symbols_of(crystal.species).tolist()),
         "atoms": len(crystal),
-        "metals": join(SYMBOLS[z] for z in np.unique(crystal.species[metals])) or None,
+        "metals": join(SYMBOLS[z] for z in crystal.species[metals]) or None,
         **dict(zip(CELL, map(float, cell_parameters(crystals.lattices)[0]), strict=True)),
         "volume": volume,
         "density": float(densities(crystals)[0]),
@@ -253,58 +254,29 @@ def geometry(crystal: Crystal) -> dict[str, Any]:
     }
 
 
-def describe_all(
-    frameworks: Iterable[Framework], *, workers: int | None = None, limit: float = 60.0
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield key and findings of each structure when its tasks are done, in any order.
-
-    Findings hold what each task returned, or ``{"failed": reason}``.
-    """
-    found: dict[str, dict[str, Any]] = {}
-    tasks: list[tuple[str, Crystal]] = []
-    keys: list[str] = []
-    for framework in frameworks:
-        if framework.crystal is None:
-            yield framework.key, {}
-            continue
-        found[framework.key] = {}
-        tasks += [(task, framework.crystal) for task in _TASKS]
-        keys += [framework.key] * len(_TASKS)
-    workers = workers or os.cpu_count() or 1
-    for place, outcome in each_outcome(
-        describe_task, tasks, workers=workers, limit=limit, initializer=silence
-    ):
-        key, (task, _) = keys[place], tasks[place]
-        done = outcome.status == "done"
-        found[key][task] = outcome.value if done else {"failed": outcome.reason}
-        if len(found[key]) == len(_TASKS):
-            yield key, found.pop(key)
-
-
 # Rows.
 
 
 def table_of(
-    frameworks: Sequence[Framework], found: Sequence[Mapping[str, Any]], units: Path | None = None
+    frameworks: Sequence[Framework], found: Sequence[Mapping[str, Row]], units: Path | None = None
 ) -> pl.DataFrame:
     """Make the table; building units of one kind get one name throughout it."""
-    records = [
-        {"file": str(place), "fragments": (one.get("units") or {}).get("fragments")}
-        for place, one in enumerate(found)
-    ]
-    library, names = merge_harvest(records)
+    library, names = merge_units(
+        (framework.name, one["units"].get("fragments", {}))
+        for framework, one in zip(frameworks, found, strict=True)
+    )
     if units is not None:
         write_units(units, library.values())
     rows = [
-        _row(framework, one, names[str(place)])
-        for place, (framework, one) in enumerate(zip(frameworks, found, strict=True))
+        _row(framework, one, own)
+        for framework, one, own in zip(frameworks, found, names, strict=True)
     ]
     _check_assembly(rows, library)
     return pl.DataFrame(rows, schema=dict(COLUMNS), orient="row")
 
 
-def _check_assembly(rows: Sequence[dict[str, Any]], library: UnitLibrary) -> None:
-    """Say of every row with a net why its units cannot be assembled on it; nothing where they can.
+def _check_assembly(rows: Sequence[Row], library: UnitLibrary) -> None:
+    """Say of every row why its units cannot be assembled on its net; nothing where they can.
 
     The recipe frameworks/assembly learns from the others.
     """
@@ -316,50 +288,32 @@ def _check_assembly(rows: Sequence[dict[str, Any]], library: UnitLibrary) -> Non
         elif row["rods"]:
             row["assembly_problem"] = "rods"
         else:
-            sets = (split(row[name]) for name in ("nodes", "linker_units"))
-            row["assembly_problem"] = compatibility.why_not(row["net"], *sets) or None
+            own = (*split(row["nodes"]), *split(row["linker_units"]))
+            row["assembly_problem"] = compatibility.why_not(row["net"], own) or None
 
 
-def _row(
-    framework: Framework, found: Mapping[str, Any], names: Mapping[str, str]
-) -> dict[str, Any]:
-    row: dict[str, Any] = dict.fromkeys(COLUMNS)
+def _row(framework: Framework, found: Mapping[str, Row], names: Mapping[str, str]) -> Row:
+    row: Row = dict.fromkeys(COLUMNS)
     row |= {"name": framework.name, "file": framework.file, "family": family_of(framework.name)}
-    problems = _Problems([framework.problem] if framework.problem else [])
+    problems = framework.problem.split("; ") if framework.problem else []
     if framework.crystal is not None:
         pores, linkers, units = (found[task] for task in _TASKS)
-        row |= {name: pores[name] for name in COLUMNS if name in pores}
-        problems.failed("pores", pores)
-        if pores.get("dimensions") == 0:
-            problems.add("structure: molecules or loose atoms, no framework")
-        if "atoms" in pores and pores["metals"] is None:
-            problems.add("metals: none")
+        row |= {name: pores[name] for name in COLUMNS if name in pores and name != "problem"}
+        if "problem" in pores:
+            problems.append(f"pores: {pores['problem']}")
+        elif pores.get("dimensions") == 0:
+            problems.append("structure: molecules or loose atoms, no framework")
+        if pores.get("metals", "") is None:
+            problems.append("metals: none")
         row |= _linker_columns(linkers, units, problems)
         row |= _unit_columns(units, names, problems)
-    row["problem"] = problems.text
+    row["problem"] = "; ".join(reason.replace(";", ",") for reason in problems) or None
     return row
 
 
-@dataclass
-class _Problems:
-    reasons: list[str] = field(default_factory=list)
-
-    def add(self, reason: str) -> None:
-        self.reasons.append(reason)
-
-    def failed(self, what: str, task: Mapping[str, Any]) -> bool:
-        if "failed" in task:
-            self.add(f"{what}: {task['failed']}")
-        return "failed" in task
-
-    @property
-    def text(self) -> str | None:
-        return "; ".join(reason.replace(";", ",") for reason in self.reasons) or None
-
-
 def _linker_columns(
-    by_mofstructure: Mapping[str, Any], by_autografs: Mapping[str, Any], problems: _Problems
-) -> dict[str, Any]:
+    by_mofstructure: Mapping[str, Any], by_autografs: Mapping[str, Any], problems: list[str]
+) -> Row:
     """Linkers as mofstructure reads them, by AuToGraFS where that fails, and whether both agree."""
     readings = {
         "mofstructure": linkers_of(by_mofstructure.get("linkers", ())),
@@ -370,42 +324,36 @@ def _linker_columns(
     order = [*readings] if whole else [*reversed(readings)]
     by = next((reader for reader in order if readings[reader][0]), None)
     lengths = by_mofstructure.get("lengths")
-    columns: dict[str, Any] = {
+    columns: Row = {
         "node_formulas": join(by_mofstructure.get("nodes", ())) or None,
         "linker_length": float(np.mean(lengths)) if lengths else None,
     }
     if by is None:
-        if not problems.failed("linkers", by_mofstructure):
-            problems.add("linkers: none found")
+        problems.append(f"linkers: {by_mofstructure.get('problem', 'none found')}")
         return columns
     smiles, keys, raw, unread = readings[by]
     other = readings["autografs"][0]
     if unread:
-        problems.add(f"linkers: no molecule {' and '.join(unread)}")
-    if by == "mofstructure" and "failed" not in by_autografs:
+        problems.append(f"linkers: no molecule {' and '.join(unread)}")
+    if by == "mofstructure" and "problem" not in by_autografs:
         agree = linkers_agree(smiles, other)
         by = "both" if agree else "differ"
         columns["linkers_autografs"] = None if agree else join(other) or None
-    return columns | {
-        "linkers": join(smiles),
-        "linker_keys": join(keys) or None,
-        "linkers_raw": join(raw),
-        "linkers_by": by,
-    }
+    sets = {"linkers": join(smiles), "linker_keys": join(keys) or None, "linkers_raw": join(raw)}
+    return columns | sets | {"linkers_by": by}
 
 
-def _unit_columns(
-    units: Mapping[str, Any], names: Mapping[str, str], problems: _Problems
-) -> dict[str, Any]:
-    if problems.failed("units", units):
+def _unit_columns(units: Mapping[str, Any], names: Mapping[str, str], problems: list[str]) -> Row:
+    if "problem" in units:
+        problems.append(f"units: {units['problem']}")
         return {}
-    counts: dict[str, int] = {}
+    counts: Counter[str] = Counter()
     for own, count in units["units"].items():
         # Units with one arm, such as a solvent, are in no library: nothing is built of them.
-        if (name := names.get(own)) is not None:
-            counts[name] = counts.get(name, 0) + count
+        if own in names:
+            counts[names[own]] += count
     if not units["nets"]:
-        problems.add("net: rods" if units["rods"] else "net: none that is known")
+        problems.append("net: rods" if units["rods"] else "net: none that is known")
     return {
         "nodes": join(name for name in counts if name.startswith("node")) or None,
         "linker_units": join(name for name in counts if name.startswith("linker")) or None,
@@ -419,25 +367,21 @@ def _unit_columns(
 
 
 def _summary(frame: pl.DataFrame) -> list[str]:
-    total = len(frame)
     shares = {
         "pores": "largest_cavity_diameter",
         "linkers": "linkers",
         "building units": "units",
         "a net": "net",
     }
-    parts = [f"{what} {frame[name].is_not_null().sum():,}" for what, name in shares.items()]
-    lines = [f"{total:,} structures; with {', '.join(parts)}"]
+    parts = [f"{what} {frame[name].count():,}" for what, name in shares.items()]
+    lines = [f"{len(frame):,} structures; with {', '.join(parts)}"]
     readers = frame["linkers_by"].drop_nulls().value_counts(sort=True).rows()
     if readers:
         lines.append("linkers by " + ", ".join(f"{reader} {n:,}" for reader, n in readers))
-    reasons = Counter(map(_kind, chain(*frame["problem"].drop_nulls().str.split("; "))))
+    # Why a file was not read counts without what was found in it.
+    every = frame["problem"].drop_nulls().str.split("; ").explode()
+    reasons = Counter(next((k for k in _HINTS if one.startswith(k)), one) for one in every)
     for reason, count in reasons.most_common(6):
         hint = f". {_HINTS[reason]}" if reason in _HINTS else ""
         lines.append(f"{count:,} x {reason}{hint}")
     return lines
-
-
-def _kind(reason: str) -> str:
-    """Return why a file was not read without what was found in it; other reasons as they are."""
-    return next((kind for kind in _HINTS if reason.startswith(kind)), reason)

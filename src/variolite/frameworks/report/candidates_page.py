@@ -96,7 +96,7 @@ def candidates_page(folder: Path, units: Mapping[str, Unit] | None = None) -> st
     except (ValueError, OSError) as error:
         raise DataError(f"cannot be read ({error})", where=str(place), hint=hint) from None
     if units is None and is_there("autografs"):
-        from variolite.frameworks.assembly.assemble import library_of
+        from variolite.frameworks.assembly.unit_library import library_of
 
         units = library_of([Path(n) for n in record.get("units", ()) if Path(n).is_file()])
     shown = frame.sort(~pl.col("built"), maintain_order=True)

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from variolite.errors import DataError, nearest
 from variolite.strict_yaml import read_yaml
 
-_DATA = Path(__file__).with_name("force_field.yaml")
 _KELVIN = 1 / 0.0019872041  # of 1 kcal/mol
 _ROOT = 2 ** (1 / 6)  # the distance of the minimum in units of sigma
 
 
-@dataclass(frozen=True)
-class Site:
-    """A site of a gas: epsilon over k in K, sigma in Angstrom, charge in e.
+class Site(NamedTuple):
+    """A site of a gas: sigma in Angstrom, epsilon over k in K, charge in e.
 
     ``place`` is that on the axis of the molecule in Angstrom; ``element`` is "" for a charge alone.
     """
@@ -29,8 +26,7 @@ class Site:
     place: float
 
 
-@dataclass(frozen=True)
-class Gas:
+class Gas(NamedTuple):
     """A rigid, linear molecule; critical temperature in K, critical pressure in Pa."""
 
     key: str
@@ -43,7 +39,7 @@ class Gas:
 
 
 def find_gas(text: str) -> Gas:
-    """Return the gas of that formula or name; raises a DataError that lists those there are."""
+    """Return the gas of that formula or name; raises a DataError that lists the known ones."""
     gases = _read()["gases"]
     for key, values in gases.items():
         if text.strip().casefold() in (key.casefold(), values["name"]):
@@ -54,10 +50,7 @@ def find_gas(text: str) -> Gas:
 
 
 def lennard_jones(symbol: str) -> tuple[float, float]:
-    """Return epsilon over k in K and sigma in Angstrom of a framework atom.
-
-    Raises a DataError for an element that has none.
-    """
+    """Return epsilon over k in K and sigma in Angstrom of a framework atom; may be a DataError."""
     elements = _read()["frameworks"]["elements"]
     if symbol not in elements:
         raise DataError(f"{framework_model()} has no parameters for {symbol}")
@@ -72,5 +65,5 @@ def framework_model() -> str:
 
 @cache
 def _read() -> dict[str, Any]:
-    content: dict[str, Any] = read_yaml(_DATA)
+    content: dict[str, Any] = read_yaml(Path(__file__).with_name("force_field.yaml"))
     return content

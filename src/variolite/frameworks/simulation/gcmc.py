@@ -1,19 +1,20 @@
-"""Uptake of a gas by grand-canonical Monte Carlo in a rigid framework, by way of raspalib.
+"""Uptake of a gas by grand-canonical Monte Carlo in a rigid framework, with raspalib.
 
-The gas is inserted, deleted, moved and turned at a fixed chemical potential, that of the gas
-outside by the equation of Peng and Robinson. Lennard-Jones forces end at a cutoff and are shifted
-to zero there, charges are summed after Ewald, as in the workflow of the authors of CRAFTED.
-Beginning with an empty framework, it adds cycles until the error of the mean is as small as asked.
+The gas is inserted, deleted, moved and turned at the chemical potential of the gas outside, by the
+equation of state of Peng and Robinson. Lennard-Jones forces are cut off and shifted, charges are
+summed after Ewald, as in the workflow of the authors of CRAFTED. A run begins with an empty
+framework and adds cycles until the error of the mean is as small as asked.
 """
 
 from __future__ import annotations
 
 import time
 import warnings
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from importlib.metadata import version
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,13 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from variolite.crystals.crystals import Crystal, cell_parameters
 from variolite.crystals.elements import MASSES, SYMBOLS
 from variolite.frameworks.optional import require
-from variolite.frameworks.simulation.charges import Charges
-from variolite.frameworks.simulation.force_field import (
-    Gas,
-    find_gas,
-    framework_model,
-    lennard_jones,
-)
+from variolite.frameworks.simulation.force_field import find_gas, framework_model, lennard_jones
 from variolite.frameworks.simulation.supercell import compact_supercell, repeated
 
 Floats = NDArray[np.float64]
@@ -43,8 +38,6 @@ MOVES = {
 }
 """Share of each kind of move. A cycle has as many moves as there are molecules, at least 20."""
 
-_BLOCKS = (5, 10, 20)
-_LONGER = 1.1
 _TUNED_EVERY = 20  # cycles of equilibration after which the lengths of moves are adapted
 
 
@@ -59,7 +52,7 @@ class Settings:
     gas: str = "CO2"
     pressure: float = 1e5
     temperature: float = 298.0
-    charges: Charges = Charges.cif
+    charges: str = "cif"
     cycles: int = 5000
     least: int = 500  # with fewer the error is often thought to be smaller than it is
     equilibration: int = 200
@@ -69,20 +62,14 @@ class Settings:
 
     def record(self) -> dict[str, Any]:
         """Return everything that a result depends on, as JSON can hold it."""
-        require("raspalib", "simulations")
         return {
             **asdict(self),
-            "force_field": force_field(find_gas(self.gas)),
+            "force_field": f"{framework_model()} + {find_gas(self.gas).model}",
             "cutoff": CUTOFF,
             "lennard_jones": "shifted, no tail corrections, Lorentz-Berthelot",
             "moves": MOVES,
             "raspalib": version("raspalib"),
         }
-
-
-def force_field(gas: Gas) -> str:
-    """Return the names of the models of framework and gas."""
-    return f"{framework_model()} + {gas.model}"
 
 
 def simulate(crystal: Crystal, charges: Floats, settings: Settings) -> dict[str, Any]:
@@ -96,29 +83,26 @@ def simulate(crystal: Crystal, charges: Floats, settings: Settings) -> dict[str,
     system = prepare(crystal, cells, charges, settings)
     found = Mean.of(sample(system, settings), settings)
     per_molecule = 1000.0 / system.framework_mass()  # mol/kg
+    after = f"after {found.equilibration + found.cycles:,} cycles"
+    if found.is_enough:
+        problem = ""
+    elif not found.settled:
+        problem = f"not converged: still rising or falling {after}"
+    elif found.error > settings.tolerance * found.value:
+        problem = f"not converged: error {found.error / found.value:.0%} {after}"
+    else:
+        problem = f"not converged: only {found.cycles:,} cycles in {settings.limit:g} s"
     count = round(abs(np.linalg.det(cells)))
     return {
         "uptake": per_molecule * found.value,
         "error": per_molecule * found.error,
+        "problem": problem,
         "cells": count,
         "atoms": count * len(crystal),
         "equilibration": found.equilibration,
         "cycles": found.cycles,
         "seconds": round(time.monotonic() - began, 1),
-        "problem": _doubt(found, settings),
     }
-
-
-def _doubt(found: Mean, settings: Settings) -> str:
-    """Say why a run that ended is not one to rely on; nothing where it is."""
-    after = f"after {found.equilibration + found.cycles:,} cycles"
-    if found.is_enough:
-        return ""
-    if not found.settled:
-        return f"not converged: still rising or falling {after}"
-    if found.error > settings.tolerance * found.value:
-        return f"not converged: error {found.error / found.value:.0%} {after}"
-    return f"not converged: only {found.cycles:,} cycles in {settings.limit:g} s"
 
 
 def sample(system: Any, settings: Settings) -> list[int]:
@@ -126,9 +110,8 @@ def sample(system: Any, settings: Settings) -> list[int]:
 
     Returns the number of molecules after every one.
     """
-    raspalib = load_raspalib()
     began = time.monotonic()
-    run = raspalib.MonteCarlo(
+    run = load_raspalib().MonteCarlo(
         number_of_cycles=1,  # further ones are asked for one by one
         number_of_initialization_cycles=settings.equilibration,
         optimize_mc_moves_every=_TUNED_EVERY,
@@ -142,7 +125,7 @@ def sample(system: Any, settings: Settings) -> list[int]:
 
     run.setup()
     run.initialize(count, 1)
-    check = 0
+    check = 0  # length of the chain at which it is looked at again
     while True:
         run.cycle()
         count()
@@ -152,11 +135,10 @@ def sample(system: Any, settings: Settings) -> list[int]:
         found = Mean.of(chain, settings)
         if late or found.is_enough or found.cycles >= settings.cycles:
             return chain
-        check = int(len(chain) * _LONGER) + 1
+        check = int(len(chain) * 1.1) + 1
 
 
-@dataclass(frozen=True)
-class Mean:
+class Mean(NamedTuple):
     """Mean number of molecules over the ``cycles`` after the first ``equilibration`` ones.
 
     ``settled`` says whether it is certain that those were all that had to be left out.
@@ -170,11 +152,10 @@ class Mean:
     is_enough: bool
 
     @classmethod
-    def of(cls, chain: ArrayLike, settings: Settings) -> Mean:
+    def of(cls, chain: Sequence[int], settings: Settings) -> Mean:
         """Average the numbers of molecules after each cycle, beginning with the first of all."""
-        values = np.asarray(chain, dtype=np.float64)
-        first, settled = equilibrated(values, settings.equilibration)
-        counted = values[first:]
+        first, settled = equilibrated(chain, settings.equilibration)
+        counted = np.asarray(chain[first:], dtype=np.float64)
         value, error = float(counted.mean()), block_error(counted)
         enough = len(counted) >= min(settings.least, settings.cycles)
         enough &= settled and error <= settings.tolerance * value
@@ -203,60 +184,45 @@ def block_error(numbers: ArrayLike) -> float:
     """
     values = np.asarray(numbers, dtype=np.float64)
     errors = [0.0]
-    for count in _BLOCKS:
+    for count in (5, 10, 20):
         if len(values) >= 2 * count:
             means = [block.mean() for block in np.array_split(values, count)]
             errors.append(float(np.std(means, ddof=1) / np.sqrt(count)))
     return max(errors)
 
 
-# What is handed to raspalib.
-
-
-def get_ready() -> None:
-    """Import what a worker process needs, before the time of a task begins."""
-    load_raspalib()
-
-
 def load_raspalib() -> Any:
     """Import raspalib; raises a DataError where it is missing."""
-    require("raspalib", "simulations")
+    require("raspalib")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that OpenCL, which is not used, is missing
         return import_module("raspalib")
 
 
 def prepare(crystal: Crystal, cells: Integers, charges: Floats, settings: Settings) -> Any:
-    """Build framework and gas; the supercell is the framework's cell."""
+    """Build framework and gas for raspalib; the supercell is the framework's cell."""
     raspalib = load_raspalib()
     gas = find_gas(settings.gas)
     elements = sorted(set(crystal.species.tolist()))
-    atoms = [
-        raspalib.PseudoAtom(
-            name=SYMBOLS[element],
-            framework_type=True,
-            mass=float(MASSES[element]),
-            charge=0.0,
-            atomic_number=element,
+    sites = list(dict.fromkeys(site._replace(place=0.0) for site in gas.sites))
+
+    def kind(name: str, element: int, charge: float, framework: bool) -> Any:
+        return raspalib.PseudoAtom(
+            name=name,
+            framework_type=framework,
+            mass=float(MASSES[element]) if element else 0.0,
+            charge=charge,
+            atomic_number=element or 1,
         )
-        for element in elements
-    ]
+
+    kinds = [kind(SYMBOLS[element], element, 0.0, True) for element in elements]
     pairs = [raspalib.VDWParameters(*lennard_jones(SYMBOLS[element])) for element in elements]
-    kinds = list(dict.fromkeys((s.element, s.sigma, s.epsilon, s.charge) for s in gas.sites))
-    for number, (symbol, sigma, epsilon, charge) in enumerate(kinds):
-        element = SYMBOLS.index(symbol) if symbol else 0
-        atoms.append(
-            raspalib.PseudoAtom(
-                name=f"{symbol}_gas{number}",
-                framework_type=False,
-                mass=float(MASSES[element]) if element else 0.0,
-                charge=charge,
-                atomic_number=element or 1,
-            )
-        )
-        pairs.append(raspalib.VDWParameters(epsilon, sigma))
+    for number, site in enumerate(sites):
+        element = SYMBOLS.index(site.element) if site.element else 0
+        kinds.append(kind(f"{site.element}_gas{number}", element, site.charge, False))
+        pairs.append(raspalib.VDWParameters(site.epsilon, site.sigma))
     field = raspalib.ForceField(
-        atoms,
+        kinds,
         pairs,
         cutoff_framework_vdw=CUTOFF,
         cutoff_molecule_vdw=CUTOFF,
@@ -267,26 +233,20 @@ def prepare(crystal: Crystal, cells: Integers, charges: Floats, settings: Settin
     )
     places, origin, lattice = repeated(crystal, cells)
     lengths, angles = np.split(cell_parameters(lattice)[0], 2)
-    framework = raspalib.Framework(
-        field,
-        "framework",
-        raspalib.SimulationBox(*lengths, *np.radians(angles)),
-        1,  # P 1
-        [
-            raspalib.Atom(
-                position=place.tolist(),
-                charge=float(charges[atom]),
-                type=elements.index(crystal.species[atom]),
-            )
-            for place, atom in zip(places, origin, strict=True)
-        ],
-        [1, 1, 1],
-    )
+    atoms = [
+        raspalib.Atom(
+            position=place.tolist(),
+            charge=float(charges[atom]),
+            type=elements.index(crystal.species[atom]),
+        )
+        for place, atom in zip(places, origin, strict=True)
+    ]
+    box = raspalib.SimulationBox(*lengths, *np.radians(angles))
     molecule = [
         raspalib.Atom(
             position=[0.0, 0.0, site.place],
             charge=site.charge,
-            type=len(elements) + kinds.index((site.element, site.sigma, site.epsilon, site.charge)),
+            type=len(elements) + sites.index(site._replace(place=0.0)),
         )
         for site in gas.sites
     ]
@@ -303,7 +263,7 @@ def prepare(crystal: Crystal, cells: Integers, charges: Floats, settings: Settin
         force_field=field,
         external_temperature=settings.temperature,
         external_pressure=settings.pressure,
-        framework_components=framework,
+        framework_components=raspalib.Framework(field, "framework", box, 1, atoms, [1, 1, 1]),
         components=[component],
         initial_number_of_molecules=[0],
     )
