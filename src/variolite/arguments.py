@@ -142,6 +142,23 @@ def parse_mapping(pairs: Iterable[str] | None, meanings: Iterable[str] = ()) -> 
     return mapping
 
 
+def parse_conditions(pairs: Iterable[str] | None) -> dict[str, str]:
+    """Read the ``NAME=VALUE`` pairs of `--where`.
+
+    Raises `DataError` if a pair is not of that form, or a name is given twice.
+    """
+    conditions: dict[str, str] = {}
+    for pair in pairs or ():
+        name, _, value = (part.strip() for part in pair.partition("="))
+        if not (name and value):
+            hint = "write NAME=VALUE, such as atoms=10 or co2_uptake=6"
+            raise DataError(f"{pair!r} is not a condition", where="--where", hint=hint)
+        if name in conditions:
+            raise DataError(f"{name} is given twice", where="--where", hint="give it once")
+        conditions[name] = value
+    return conditions
+
+
 def _from_file(path: Path) -> dict[str, str]:
     from variolite.strict_yaml import read_yaml
 

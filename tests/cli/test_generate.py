@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 from crystal_example import untrained
 
+from variolite.arguments import parse_conditions
 from variolite.crystals.crystal_model import (
     CrystalModel,
     load_crystal_model,
@@ -14,7 +15,6 @@ from variolite.crystals.crystal_model import (
 )
 from variolite.crystals.crystals import Crystal, Crystals
 from variolite.crystals.elements import reduced_formulas
-from variolite.crystals.field import parse_conditions
 from variolite.crystals.files.reading import load_crystals
 from variolite.crystals.generation import sampling
 from variolite.crystals.generation.prior import fit_prior

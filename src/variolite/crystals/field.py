@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from variolite.arguments import keep_inputs
+from variolite.arguments import keep_inputs, parse_conditions
 from variolite.crystals.recipe import CrystalRecipe
 from variolite.errors import DataError, ModelFileError, ShortfallError
 from variolite.fields import Deferred, Paths, name_of
@@ -367,24 +367,6 @@ def _with_units(names: Iterable[str], units: Iterable[str]) -> str:
         name if unit == "1" else f"{name} in {unit}"
         for name, unit in zip(names, units, strict=True)
     )
-
-
-def parse_conditions(pairs: Iterable[str] | None) -> dict[str, str | float]:
-    """Read ``NAME=VALUE`` pairs.
-
-    Raises `DataError` if a pair is not of that form, or a name is given twice.
-    """
-    conditions: dict[str, str | float] = {}
-    for pair in pairs or ():
-        name, sign, value = (part.strip() for part in pair.partition("="))
-        if not (name and sign and value):
-            raise DataError(
-                f"{pair!r} is not a condition", where="--where", hint="write NAME=VALUE: atoms=10"
-            )
-        if name in conditions:
-            raise DataError(f"{name} is given twice", where="--where", hint="give it once")
-        conditions[name] = value
-    return conditions
 
 
 def _outcome(made: Generated) -> list[str]:

@@ -12,7 +12,6 @@ import numpy as np
 import polars as pl
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from variolite.errors import DataWarning
 from variolite.frameworks.framework_table import read_frameworks
@@ -41,10 +40,9 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class FrameworkModel(TabularModel):
-    """A tabular model with what frameworks ask of it beyond.
+    """A tabular model with a prior for each member, none where latents come from N(0, I).
 
-    ``priors`` are of the members, none where latents come from N(0, I). ``surrogates`` predict
-    the numeric conditions, by name.
+    ``surrogates`` predict the numeric conditions, by name.
     """
 
     priors: tuple[LatentPrior, ...] = ()
@@ -56,6 +54,7 @@ class FrameworkModel(TabularModel):
         return replace(model, priors=self.priors[index : index + 1])
 
     def table(self, data: Any, mapping: Mapping[str, str] | None = None) -> Table:
+        """Read a table; conditions that it lacks, and the encoder takes, are predicted."""
         schema = self.schema.schema
         text = group_spellings(schema, mapping)
         table = read_frameworks(data, text=text, nulls=schema.nulls, schema=schema, mapping=mapping)
@@ -63,26 +62,17 @@ class FrameworkModel(TabularModel):
         absent = [name for name in self.condition_names if name not in known]
         if not absent or not set(absent) <= self.surrogates.keys():
             return table
-        return table._replace(frame=self._with_predicted(table.frame, absent, mapping))
-
-    def _with_predicted(
-        self, frame: pl.DataFrame, names: Sequence[str], mapping: Mapping[str, str] | None
-    ) -> pl.DataFrame:
-        """Put what the surrogates predict where a table lacks conditions that the encoder takes."""
-        predicted = self.predict(frame, names, mapping)
-        given = (pl.Series(name, predicted[f"{name}_predicted"]) for name in names)
-        frame = frame.with_columns(given)
-        what = f"the table has no {', '.join(names)}: the encoder is given what is predicted"
-        warnings.warn(what, DataWarning, stacklevel=3)
-        return frame
+        what = f"the table has no {', '.join(absent)}: the encoder is given what is predicted"
+        warnings.warn(what, DataWarning, stacklevel=2)
+        predicted = self.predict(table.frame, absent, mapping)
+        given = (pl.Series(name, predicted[f"{name}_predicted"]) for name in absent)
+        return table._replace(frame=table.frame.with_columns(given))
 
     def require_whole(self) -> None:
         """Raise a ValueError where priors or surrogates are of another model."""
-        if len(self.priors) not in (0, len(self.members)):
-            raise ValueError(f"there are {len(self.priors)} priors of {len(self.members)} members")
-        for prior, member in zip(self.priors, self.members, strict=False):
-            if prior.means.shape[1] != member.latent + len(self.condition_names):
-                raise ValueError("a prior is of another size than its model")
+        sizes = [member.latent + len(self.condition_names) for member in self.members]
+        if self.priors and [prior.means.shape[1] for prior in self.priors] != sizes:
+            raise ValueError("the priors are of another model")
         shapes = (column.shape for column in self.module.set_columns)
         width = 2 * self.module.architecture.numeric + sum(s.features or s.levels for s in shapes)
         for name, surrogate in self.surrogates.items():
@@ -111,20 +101,20 @@ class FrameworkModel(TabularModel):
                 given[column.name] = self.schema.levels[column.name][0]
         known = frame.with_columns(pl.lit(value).alias(name) for name, value in given.items())
         records = self.schema.apply(known, mapping=mapping)
-        whole = {}
+        found = {name: np.full(frame.height, np.nan) for name in self._prediction_names}
         for name, values in self.predictions(records).items():
-            whole[name] = np.full(frame.height, np.nan)
-            whole[name][records.row] = values
-        return whole
+            found[name][records.row] = values
+        return found
+
+    @property
+    def _prediction_names(self) -> list[str]:
+        return [f"{n}_{end}" for n in self.surrogates for end in ("predicted", "low", "high")]
 
     def predictions(self, records: Records) -> dict[str, Floats]:
         """Return ``NAME_predicted``, ``_low`` and ``_high`` of each surrogate, (n,) each."""
-        found: dict[str, Floats] = {}
         described = self.describe(records) if self.surrogates else np.empty((len(records), 0))
-        for name, surrogate in self.surrogates.items():
-            ends = (f"{name}_{end}" for end in ("predicted", "low", "high"))
-            found |= zip(ends, surrogate.predict(described), strict=True)
-        return found
+        found = (part for s in self.surrogates.values() for part in s.predict(described))
+        return dict(zip(self._prediction_names, found, strict=True))
 
     def describe(self, records: Records) -> Floats:
         """Rows as surrogates see them, (n, D): no condition is among it.
@@ -171,39 +161,37 @@ def member_features(schema: FittedSchema) -> dict[str, NDArray[np.float32]]:
 def complete(model: TabularModel, prepared: Prepared, *, prior: bool) -> FrameworkModel:
     """Fit priors to the training rows, and surrogates to those of all other families."""
     training, seed = prepared.part("train"), model.members[0].seed
-    names = [c.name for c in model.schema.schema.of_role("condition", "numeric")]
+    whole = FrameworkModel(**vars(model))
+    names, priors = whole.condition_names, list[LatentPrior]()
     numeric = training.condition[:, : len(names)].astype(np.float64)
-    priors: list[LatentPrior] = []
     for index in range(len(model.members) if prior else 0):
         mean, log_variance = (part[0] for part in model.only(index).posterior(training))
         priors.append(LatentPrior.fit(mean, log_variance, numeric, seed))
-    whole = FrameworkModel(
-        model.schema, model.module, model.members, model.provenance, model.groups, tuple(priors)
-    )
     assert prepared.records.group is not None
     rows = prepared.split.rows(prepared.records.group)
     others = prepared.records.take(np.concatenate([rows["validation"], rows["test"]]))
+    families = [] if others.group is None else others.group.tolist()
     surrogates: dict[str, Surrogate] = {}
     for i, name in enumerate(names):
-        if others.group is None or len(others) < FEWEST or len(set(others.group)) < FOLDS:
-            break
         target = model.schema.numeric[name].inverse(others.condition[:, i].astype(np.float64))
-        if np.ptp(target) > 0.0:
-            found = Surrogate.fit(whole.describe(others), target, others.group.tolist(), seed)
-            surrogates[name] = found
-    return replace(whole, surrogates=surrogates)
+        if len(families) >= FEWEST and len(set(families)) >= FOLDS and np.ptp(target) > 0.0:
+            surrogates[name] = Surrogate.fit(whole.describe(others), target, families, seed)
+    return replace(whole, priors=tuple(priors), surrogates=surrogates)
 
 
 def save_model(folder: Path, model: FrameworkModel) -> None:
     """Write a model into a folder, in the way of `variolite.training.tabular.save_model`."""
     tensors = {f"module.{name}": value for name, value in model.module.state_dict().items()}
-    for i, prior in enumerate(model.priors):
-        tensors |= {f"prior.{i}.{n}": torch.from_numpy(getattr(prior, n)) for n in _PRIOR}
-    about = {}
-    for name, surrogate in model.surrogates.items():
-        arrays = {n: torch.from_numpy(getattr(surrogate, n)) for n in _TREES}
-        tensors |= {f"surrogate.{name}.{n}": array for n, array in arrays.items()}
-        about[name] = {n: getattr(surrogate, n) for n in _ERRORS}
+    kept: dict[str, tuple[object, Sequence[str]]] = {
+        f"prior.{i}": (prior, _PRIOR) for i, prior in enumerate(model.priors)
+    }
+    kept |= {f"surrogate.{name}": (one, _TREES) for name, one in model.surrogates.items()}
+    for place, (part, names) in kept.items():
+        tensors |= {f"{place}.{n}": torch.from_numpy(getattr(part, n)) for n in names}
+    about = {
+        name: {error: getattr(one, error) for error in _ERRORS}
+        for name, one in model.surrogates.items()
+    }
     content = description_of(model) | {"surrogates": about, "priors": len(model.priors)}
     write_signed(folder, KIND, FORMAT, content, tensors)
 
@@ -213,23 +201,21 @@ def load_model(folder: Path) -> FrameworkModel:
     with reading_model(folder):
         description = read_description(folder, KIND, FORMAT, {}, "a model of frameworks")
         tensors = read_weights(folder, description)
-        base = model_from(description, _under(tensors, "module."), folder)
-        priors = []
-        for i in range(description["priors"]):
-            arrays = _arrays(_under(tensors, f"prior.{i}."), _PRIOR)
-            priors.append(LatentPrior(**arrays, latent=base.members[i].latent))
+
+        def arrays(place: str, names: Sequence[str]) -> dict[str, Any]:
+            return {name: tensors[f"{place}.{name}"].numpy() for name in names}
+
+        start = "module."
+        weights = {n.removeprefix(start): t for n, t in tensors.items() if n.startswith(start)}
+        base = model_from(description, weights, folder)
+        priors = [
+            LatentPrior(**arrays(f"prior.{i}", _PRIOR), latent=base.members[i].latent)
+            for i in range(description["priors"])
+        ]
         surrogates = {
-            name: Surrogate(**_arrays(_under(tensors, f"surrogate.{name}."), _TREES), **errors)
+            name: Surrogate(**arrays(f"surrogate.{name}", _TREES), **errors)
             for name, errors in description["surrogates"].items()
         }
         model = FrameworkModel(**vars(base), priors=tuple(priors), surrogates=surrogates)
         model.require_whole()
         return model
-
-
-def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
-
-
-def _arrays(tensors: Mapping[str, Tensor], names: tuple[str, ...]) -> dict[str, Any]:
-    return {name: tensors[name].numpy() for name in names}

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp
+from scipy.special import softmax
+from scipy.stats import multivariate_normal
 
 Floats = NDArray[np.float64]
 
@@ -52,30 +53,30 @@ class LatentPrior:
         # Draws and not means: the aggregate posterior is as wide as its posteriors.
         latents = [mean + deviation * random.standard_normal(mean.shape) for _ in range(DRAWS)]
         rows = np.concatenate([np.column_stack([z, conditions]) for z in latents])
-        best, least = None, np.inf
-        for count in COMPONENTS:
-            if best is not None and count * rows.shape[1] > len(mean):
-                break
-            mixture = GaussianMixture(
-                count, reg_covar=1e-3, n_init=2, max_iter=300, random_state=seed
-            ).fit(rows)
-            # The draws of one row count as one observation.
-            parameters = mixture._n_parameters() * np.log(len(mean))
-            criterion = parameters - 2.0 * mixture.score(rows) * len(mean)
-            if criterion < least:
-                best, least = mixture, criterion
-        assert best is not None  # one component is always fitted
+        n, size = mean.shape[0], rows.shape[1]
+        most = [k for k in COMPONENTS if k == 1 or k * size <= n]
+        mixtures = [
+            GaussianMixture(k, reg_covar=1e-3, n_init=2, max_iter=300, random_state=seed).fit(rows)
+            for k in most
+        ]
+        # The draws of one row count as one observation: the BIC of n rows, and not of all.
+        best = min(mixtures, key=lambda m: m._n_parameters() * np.log(n) - 2.0 * n * m.score(rows))
         return cls(best.weights_, best.means_, best.covariances_, mean.shape[1])
 
     def sample(
         self, count: int, given: Mapping[int, float], random: np.random.Generator
     ) -> tuple[Floats, Floats]:
         """Draw latents (n, L) and conditions (n, k), some of which are ``given`` by position."""
-        places = np.array([self.latent + i for i in sorted(given)], dtype=int)
-        values = np.array([given[i] for i in sorted(given)])
+        places = np.array([self.latent + i for i in given], dtype=int)
+        values = np.array([*given.values()], dtype=np.float64)
         free = np.setdiff1d(np.arange(self.means.shape[1]), places)
-        chances = np.log(self.weights) + self._log_density(places, values)
-        chosen = random.choice(len(chances), size=count, p=np.exp(chances - logsumexp(chances)))
+        chances = np.log(self.weights)
+        if given:
+            chances = chances + [
+                multivariate_normal.logpdf(values, mean[places], covariance[np.ix_(places, places)])
+                for mean, covariance in zip(self.means, self.covariances, strict=True)
+            ]
+        chosen = random.choice(len(chances), size=count, p=softmax(chances))
         rows = np.empty((count, self.means.shape[1]))
         rows[:, places] = values
         for k in np.unique(chosen):
@@ -86,17 +87,7 @@ class LatentPrior:
             gain = np.linalg.solve(covariance[np.ix_(places, places)], across.T).T
             centre = mean[free] + gain @ (values - mean[places])
             spread = covariance[np.ix_(free, free)] - gain @ across.T
-            noise = random.standard_normal((len(at), len(free)))
-            rows[np.ix_(at, free)] = centre + noise @ np.linalg.cholesky(spread).T
+            rows[np.ix_(at, free)] = random.multivariate_normal(
+                centre, spread, len(at), method="cholesky"
+            )
         return rows[:, : self.latent], rows[:, self.latent :]
-
-    def _log_density(self, places: NDArray[np.int64], values: Floats) -> Floats:
-        """Log-density of some coordinates under each component, (K,)."""
-        off = values - self.means[:, places]
-        blocks = self.covariances[:, places[:, None], places[None, :]]
-        if not len(places):
-            return np.zeros(len(self.weights))
-        solved = np.linalg.solve(blocks, off[:, :, None])[:, :, 0]
-        determinant = np.linalg.slogdet(blocks)[1]
-        constant = len(places) * np.log(2.0 * np.pi)
-        return np.asarray(-0.5 * ((off * solved).sum(axis=1) + determinant + constant))

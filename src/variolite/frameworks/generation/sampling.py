@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from variolite.arguments import parse_conditions
 from variolite.errors import DataError, ShortfallError, nearest
 from variolite.frameworks.framework_table import SHAPE, with_cells
 from variolite.frameworks.generation.framework_model import FrameworkModel
@@ -40,71 +41,54 @@ class Request:
         """
         values: dict[str, float] = {}
         members: dict[str, tuple[str, ...]] = {}
-        texts = (*model.schema.set_names, *model.schema.category_names)
-        for text in where:
-            place = f"--where {text}"
-            name, equals, value = (part.strip() for part in text.partition("="))
-            if not equals or not value:
-                hint = "For example --where co2_uptake=6, or --where metals=Zn"
-                raise DataError("this is not of the form NAME=VALUE", where=place, hint=hint)
-            if name in values or name in members:
-                hint = f"Give one value; rows that hold several: {name}=FIRST;SECOND"
-                raise DataError(f"{name} is asked for twice", where=place, hint=hint)
+        schema = model.schema
+        known = [*model.condition_names, *schema.set_names, *schema.category_names]
+        for name, text in parse_conditions(where).items():
+            place = f"--where {name}={text}"
+            if name not in known:
+                raise _unknown(f"the run knows no {name!r} to ask for", name, known, place)
             if name in model.condition_names:
-                values[name] = _number(value, place)
-            elif name in texts:
-                members[name] = _members(model, name, value)
-                if not members[name]:
-                    raise DataError("this names no member", where=place, hint=f"Give {name}=FIRST")
-                _require_known(model, name, members[name], place)
-            else:
-                known = [*model.condition_names, *texts]
-                close = nearest(name, known)
-                hint = f"Did you mean {close!r}? " if close else ""
-                hint += f"It can be asked for {', '.join(known)}"
-                raise DataError(f"the run knows no {name!r} to ask for", where=place, hint=hint)
+                values[name] = _number(text, place)
+                continue
+            column = schema.schema.columns[name]
+            of_set = column.kind == "set"
+            members[name] = tuple(members_of(text, column.separator)) if of_set else (text,)
+            if not members[name]:
+                raise DataError("this names no member", where=place, hint=f"Give {name}=FIRST")
+            for member in members[name]:
+                if member not in schema.levels[name]:
+                    what = f"the run has never met {member!r} among its {name}, and cannot make it"
+                    raise _unknown(what, member, schema.levels[name], place)
         return cls(values, members)
 
-    def met(self, frame: pl.DataFrame, model: FrameworkModel) -> pl.Series:
-        """Return which rows hold the members that are wanted."""
-        met = pl.repeat(value=True, n=frame.height, eager=True)
+    def met(self, model: FrameworkModel) -> pl.Expr:
+        """Whether a row holds the members that are wanted."""
+        met = pl.lit(value=True)
         for name, wanted in self.members.items():
             column = model.schema.schema.columns[name]
+            held = pl.col(name)
+            if column.kind == "set":
+                held = held.str.split(column.separator)
             for member in wanted:
-                if column.kind == "set":
-                    met = met & frame[name].str.split(column.separator).list.contains(member)
-                else:
-                    met = met & (frame[name] == member)
+                met &= held.list.contains(member) if column.kind == "set" else held == member
         return met
 
 
-def _members(model: FrameworkModel, name: str, text: str) -> tuple[str, ...]:
-    """Members of a set, or the level of a category."""
-    column = model.schema.schema.columns[name]
-    if column.kind == "category":
-        return (text,)
-    return tuple(members_of(text, column.separator))
+def _unknown(what: str, name: str, known: Sequence[str], place: str) -> DataError:
+    close = nearest(name, known)
+    hint = f"Did you mean {close!r}? " if close else ""
+    hint += f"It knows {', '.join(known[:8])}{', ...' if len(known) > 8 else ''}"
+    return DataError(what, where=place, hint=hint)
 
 
 def _number(text: str, place: str) -> float:
     try:
         value = float(text)
     except ValueError:
-        value = float("nan")
+        value = np.nan
     if not np.isfinite(value):
         raise DataError(f"{text!r} is not a number", where=place, hint="For example co2_uptake=6")
     return value
-
-
-def _require_known(model: FrameworkModel, name: str, members: Sequence[str], place: str) -> None:
-    levels = model.schema.levels[name]
-    for member in members:
-        if member not in levels:
-            close = nearest(member, levels)
-            hint = f"Did you mean {close!r}? " if close else ""
-            hint += f"It makes {', '.join(levels[:8])}{', ...' if len(levels) > 8 else ''}"
-            what = f"the run has never met {member!r} among its {name}, and cannot make it"
-            raise DataError(what, where=place, hint=hint)
 
 
 def outside(model: FrameworkModel, request: Request) -> list[str]:
@@ -143,18 +127,11 @@ def draw(
         latents = random.standard_normal((number, model.members[0].latent))
         # Without a fitted prior a condition that is not asked for is drawn as it is scaled.
         conditions = random.standard_normal((number, len(names)))
-        for place, value in given.items():
-            conditions[:, place] = value
+        conditions[:, list(given)] = list(given.values())
     # Conditions that are categories come behind the numbers; zeros are none of their levels.
-    others = model.module.architecture.condition - len(names)
-    conditions = np.pad(conditions, ((0, 0), (0, others)))
-    columns = model.sample(
-        number,
-        seed=seed,
-        latents=latents,
-        conditions=conditions,
-        dials=dials,
-    )
+    whole = np.zeros((number, model.module.architecture.condition))
+    whole[:, : len(names)] = conditions
+    columns = model.sample(number, seed=seed, latents=latents, conditions=whole, dials=dials)
     for i, name in enumerate(names):
         # What the prior draws beside the latents belongs to the row; what was asked for does not.
         if prior is not None and name not in request.values:
@@ -183,7 +160,7 @@ def generate(
     seeds = np.random.SeedSequence(seed).generate_state(most // ROUND + 1)
     for own in seeds:
         rows = draw(model, ROUND, request, dials, int(own)).head(most - drawn)
-        met = rows.with_row_index("at").filter(request.met(rows, model)).head(number - accepted)
+        met = rows.with_row_index("at").filter(request.met(model)).head(number - accepted)
         accepted += met.height
         found.append(met.drop("at"))
         if accepted == number:

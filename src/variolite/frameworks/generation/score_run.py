@@ -7,14 +7,14 @@ families than the generator.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.stats import spearmanr
 
 from variolite.errors import DataError
@@ -29,8 +29,10 @@ from variolite.frameworks.generation.sampling import (
 from variolite.records import Records, Split, write_table
 from variolite.records.fitted import members_of
 from variolite.records.records import text_values
+from variolite.scoring.agreement import encode_groups
+from variolite.scoring.evaluation import Entry, Evaluation
 from variolite.scoring.health import kl_from_standard_normal, posterior_information
-from variolite.scoring.intervals import Bootstrap, Interval
+from variolite.scoring.intervals import Bootstrap, Interval, group_means
 from variolite.scoring.scorecard import Scorecard, ScoreKey, ScoreRow
 from variolite.text_table import text_table
 from variolite.training.dials import PLAIN, Dials
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 Log = Callable[[str], None]
 
+NOTHING = Request({}, {})
 SPLIT = "held-out families"
 DRAWN = 10_000  # rows drawn for the diagnosis, of each member
 REQUESTS = 60  # values asked for, evenly over the middle nine tenths of the training range
@@ -50,7 +53,7 @@ EACH = 5  # frameworks for each of them
 
 @dataclass(frozen=True)
 class Parts:
-    """Real rows of a table by meaning: as frames, with ``family``, and as records."""
+    """Rows to ``train`` on and held out to ``test``, as frames with ``family`` and as records."""
 
     frames: Mapping[str, pl.DataFrame]
     records: Mapping[str, Records]
@@ -67,15 +70,11 @@ def parts_of(model: FrameworkModel, data: Any, mapping: Mapping[str, str], split
     if records.group is None:
         hint = "Give a column 'family', or 'name' to read it off"
         raise DataError("the table does not say which family a row is of", hint=hint)
-    named = [
-        table.frame[str(c.source)].alias(c.name)
-        for c in bound.columns.values()
-        if c.role != "group"
-    ]
-    frame = pl.DataFrame(named)[records.row].with_columns(pl.Series("family", records.group))
-    seen = {"train": set(split.train), "validation": set(split.validation)}
-    known = {name: np.isin(records.group, list(groups)) for name, groups in seen.items()}
-    chosen = {"train": known["train"], "test": ~known["train"] & ~known["validation"]}
+    columns = [column for column in bound.columns.values() if column.role != "group"]
+    frame = pl.DataFrame([table.frame[str(c.source)].alias(c.name) for c in columns])
+    frame = frame[records.row].with_columns(pl.Series("family", records.group))
+    train = np.isin(records.group, split.train)
+    chosen = {"train": train, "test": ~train & ~np.isin(records.group, split.validation)}
     for name, what in (
         ("test", "no held-out row is left to score"),
         ("train", "no row of the training families is there to compare with"),
@@ -94,20 +93,19 @@ def unlinked(rows: pl.DataFrame, seed: int = 0) -> pl.DataFrame:
 
     No row can be recovered from it; numbers have four digits.
     """
-    random = np.random.default_rng(seed)
     rows = table_of(rows).drop("name", "family", strict=False)
     texts = rows.select(pl.selectors.string())
     numbers = rows.select(pl.selectors.float().round_sig_figs(4))
-    order = [random.permutation(rows.height) for _ in numbers.columns]
-    moved = [column.gather(own) for column, own in zip(numbers, order, strict=True)]
+    random = np.random.default_rng(seed)
+    moved = [column.gather(random.permutation(rows.height)) for column in numbers]
     return (texts.sort(pl.all()) if texts.width else texts).with_columns(moved)
 
 
 def draw_rows(model: FrameworkModel, *, seed: int = 0, log: Log) -> list[pl.DataFrame]:
     """Draw rows of every member, whatever they are."""
     log(f"drawing {DRAWN:,} rows")
-    nothing, members = Request({}, {}), range(len(model.members))
-    return [draw(model.only(i), DRAWN, nothing, PLAIN, seed + i) for i in members]
+    members = range(len(model.members))
+    return [draw(model.only(i), DRAWN, NOTHING, PLAIN, seed + i) for i in members]
 
 
 def diagnose_run(
@@ -116,11 +114,14 @@ def diagnose_run(
     """Hold rows drawn of every member against real ones; see `diagnose`."""
     log("comparing them with real rows")
     first = model.only(0)
-    coldest = draw(first, 2_000, Request({}, {}), Dials(temperature=1e-4), seed)
-    facts = model_facts(first, parts.records["test"])
-    train, test = parts.frames["train"], parts.frames["test"]
-    layout = Layout.among(drawn[0].columns)
-    return diagnose(train, test, drawn, argmax=coldest, model=facts, layout=layout)
+    return diagnose(
+        parts.frames["train"],
+        parts.frames["test"],
+        drawn,
+        argmax=draw(first, 2_000, NOTHING, Dials(temperature=1e-4), seed),
+        model=model_facts(first, parts.records["test"]),
+        layout=Layout.among(drawn[0].columns),
+    )
 
 
 def model_facts(model: FrameworkModel, records: Records, seed: int = 0) -> ModelFacts:
@@ -128,50 +129,41 @@ def model_facts(model: FrameworkModel, records: Records, seed: int = 0) -> Model
     mean, log_variance = model.posterior(records)
     order = np.random.default_rng(seed).permutation(len(records))
     (batch,) = Batch.of(records, torch.device("cpu")).chunks(len(records))
-    z = torch.from_numpy(mean.astype(np.float32))
+    z, given = torch.from_numpy(mean.astype(np.float32)), batch.condition
 
     def likelihood(latents: torch.Tensor, condition: torch.Tensor | None) -> float:
         with torch.no_grad():
             found = model.module.generate(latents, condition)
-            return float(
-                found.log_prob(batch.numeric, batch.observed, batch.category, batch.sets).mean()
-            )
+            rows = found.log_prob(batch.numeric, batch.observed, batch.category, batch.sets)
+            return float(rows.mean())
 
-    known = likelihood(z, batch.condition)
-    given = batch.condition
-    moved = None if given is None else known - likelihood(z, given[:, order])
+    known = likelihood(z, given)
     return ModelFacts(
         kl=kl_from_standard_normal(mean, log_variance)[0].tolist(),
         information=posterior_information(mean[0], log_variance[0]),
         latent_drop=known - likelihood(z[:, order], given),
-        condition_drop=moved,
+        condition_drop=None if given is None else known - likelihood(z, given[:, order]),
     )
 
 
 def score_framework_run(
-    run: RunFolder,
-    data: Any,
-    *,
-    mapping: Mapping[str, str],
-    seed: int = 0,
+    run: RunFolder, data: Any, *, mapping: Mapping[str, str], seed: int = 0,
     log: Log = lambda _: None,
-) -> Scorecard:
+) -> Scorecard:  # fmt: skip
     """Score a finished run; write scorecard.json, health.json, and the rows that the page shows."""
     model: FrameworkModel = run.model()
     parts = parts_of(model, data, mapping, run.split())
-    rows = [*_reconstruction(model, parts.records["test"], parts.frames["test"])]
+    card = _reconstruction(model, parts).scorecard(Bootstrap(resamples=500))
     drawn = draw_rows(model, seed=seed, log=log)
     found = diagnose_run(model, parts, drawn, seed=seed, log=log)
-    rows += _generation(found, len(model.members))
-    notes = [finding.text for finding in found.findings]
+    notes = tuple(finding.text for finding in found.findings)
+    card = card.merge(Scorecard(tuple(_generation(found, len(model.members))), notes))
     made = [table_of(frame).with_columns(member=i) for i, frame in enumerate(drawn)]
     for name in model.condition_names:
         log(f"asking for {name}")
-        more, note, asked = _obedience(model, name, seed)
-        rows += more
+        obeyed, asked = _obedience(model, name, seed)
+        card = card.merge(obeyed)
         made += asked
-        notes.append(note)
-    card = Scorecard(tuple(rows), tuple(notes))
     card.write(run.scorecard_file)
     run.write_json(run.health_file, found.to_dict())
     write_table(parts.frames["test"], run.held_out_file)
@@ -183,101 +175,78 @@ def score_framework_run(
     return card
 
 
-def _reconstruction(model: FrameworkModel, records: Records, frame: pl.DataFrame) -> list[ScoreRow]:
+def _reconstruction(model: FrameworkModel, parts: Parts) -> Evaluation:
     """Share of categories and sets that come back whole, and the bound on the likelihood."""
-    families = frame["family"].to_numpy()
-    values: dict[tuple[ScoreKey, str], Floats] = {}
+    records, frame, entries = parts.records["test"], parts.frames["test"], list[Entry]()
+    members = [model.only(member) for member in range(len(model.members))]
+    decoded = [member.most_likely(records) for member in members]
+
+    def score(key: ScoreKey, metric: str, values: ArrayLike, rows: NDArray[np.bool_]) -> None:
+        """Score values (M, n) of some of the rows."""
+        groups, codes = encode_groups(frame["family"].to_numpy()[rows])
+        found = np.asarray(values, dtype=np.float64)[:, rows]
+        entries.append(Entry(key, group_means(metric, found, codes, groups)))
+
     for name in (*model.schema.category_names, *model.schema.set_names):
         given = text_values(frame[name]) if name in frame.columns else np.array([])
         known = given != ""  # what is missing cannot come back
-        if not known.any():
-            continue
-        column = model.schema.schema.columns[name]
-        given = _ordered(given, column.separator) if column.kind == "set" else given
-        hit = [
-            np.where(known, model.only(member).most_likely(records)[name] == given, np.nan)
-            for member in range(len(model.members))
-        ]
-        key = ScoreKey("reconstruction", "vae", SPLIT, feature=name)
-        values[key, "accuracy"] = np.array(hit, dtype=np.float64)
-    values[ScoreKey("likelihood", "vae", SPLIT, unit="nats per row"), "log_likelihood_bound"] = (
-        model.evidence(records, samples=20)
-    )
-    return [
-        key.row(metric, *_interval(array, families), len(array))
-        for (key, metric), array in values.items()
-    ]
+        if known.any():
+            column = model.schema.schema.columns[name]
+            if column.kind == "set":
+                sorted_sets = (sorted(members_of(cell, column.separator)) for cell in given)
+                given = np.array([column.separator.join(members) for members in sorted_sets])
+            key = ScoreKey("reconstruction", "vae", SPLIT, feature=name)
+            score(key, "accuracy", [one[name] == given for one in decoded], known)
+    key = ScoreKey("likelihood", "vae", SPLIT, unit="nats per row")
+    bound = model.evidence(records, samples=20)
+    score(key, "log_likelihood_bound", bound, np.asarray(np.isfinite(bound).all(axis=0)))
+    return Evaluation(tuple(entries))
 
 
-def _ordered(cells: NDArray[Any], separator: str) -> NDArray[Any]:
-    """Write the members of sets in the order of the alphabet."""
-    return np.array([separator.join(sorted(members_of(cell, separator))) for cell in cells])
-
-
-def _interval(values: Floats, families: NDArray[Any]) -> tuple[Interval, int]:
-    """Mean over rows and members (M, n), with an interval over families and members; families.
-
-    Rows that are NaN do not count.
-    """
-    plan = Bootstrap(resamples=500)
-    known = np.isfinite(values).all(axis=0)
-    values, families = values[:, known], families[known]
-    names, group = np.unique(families, return_inverse=True)
-    weights = np.vstack([np.ones(len(names)), plan.groups(len(names))])[:, group]
-    means = (weights @ values.T) / weights.sum(axis=1, keepdims=True)
-    return plan.interval(float(means[0].mean()), plan.over_seeds(means[1:])), len(names)
-
-
-def _generation(found: Diagnosis, members: int) -> list[ScoreRow]:
+def _generation(found: Diagnosis, members: int) -> Iterator[ScoreRow]:
     """The chief figures of a diagnosis as rows; what they stand beside is a method of its own."""
-    rows = []
-    groups = found.rows["held_out_families"]
     for figure in found.figures:
         if figure.of == "model" or not figure.shown:
             continue
         of = figure.of if figure.n is None else f"{figure.of}, {figure.n:,} draws"
-        entries = [("vae", figure.value, figure.low, figure.high)]
-        if np.isfinite(figure.reference):
-            beside = (figure.reference, figure.reference_low, figure.reference_high)
-            entries.append((figure.against, *beside))
-        for method, value, low, high in entries:
-            key = ScoreKey("generation", method, SPLIT, feature=of, unit="1")
-            rows.append(key.row(figure.quantity, Interval(value, low, high), groups, members))
-    return rows
+        beside = Interval(figure.reference, figure.reference_low, figure.reference_high)
+        rows = {"vae": Interval(figure.value, figure.low, figure.high), figure.against: beside}
+        for method, value in rows.items():
+            if method == "vae" or np.isfinite(value.mean):
+                key = ScoreKey("generation", method, SPLIT, feature=of, unit="1")
+                yield key.row(figure.quantity, value, found.rows["held_out_families"], members)
 
 
-def _obedience(
-    model: FrameworkModel, name: str, seed: int
-) -> tuple[list[ScoreRow], str, list[pl.DataFrame]]:
+def _obedience(model: FrameworkModel, name: str, seed: int) -> tuple[Scorecard, list[pl.DataFrame]]:
     """Ask for values over the range of the training rows, and correlate what is predicted.
 
     The rows that were made come too.
     """
-    low, high = model.schema.numeric[name].usual or (0.0, 1.0)
-    values = np.linspace(low + 0.05 * (high - low), high - 0.05 * (high - low), REQUESTS)
     surrogate = model.surrogates.get(name)
     if surrogate is None:
-        return [], f"{name}: there were too few rows of other families for a surrogate", []
-    statistics, asked_for = [], []
+        note = f"{name}: there were too few rows of other families for a surrogate"
+        return Scorecard((), (note,)), []
+    low, high = model.schema.numeric[name].usual or (0.0, 1.0)
+    values = np.linspace(low + 0.05 * (high - low), high - 0.05 * (high - low), REQUESTS)
+    found, resampled, made = list[float](), list[float](), list[pl.DataFrame]()
     for member in range(len(model.members)):
-        one, predicted = model.only(member), []
+        one, predicted = model.only(member), list[Floats]()
         for turn, value in enumerate(values.tolist()):
             request = Request({name: value}, {})
-            seed_of = seed + 1_000 * member + turn
-            made = with_predictions(one, draw(one, EACH, request, PLAIN, seed_of), request)
-            predicted.append(made[f"{name}_predicted"].to_numpy())
-            asked_for.append(made.with_columns(member=member))
-        found = np.array(predicted)
-        rng, asked = np.random.default_rng(seed), np.repeat(values, EACH)
-        resampled = []
-        for _ in range(200):
-            chosen = rng.integers(REQUESTS, size=REQUESTS)
-            rank = spearmanr(np.repeat(values[chosen], EACH), found[chosen].ravel())[0]
-            resampled.append(float(rank))
-        statistics.append((float(spearmanr(asked, found.ravel())[0]), resampled))
-    mean = float(np.mean([value for value, _ in statistics]))
-    spread = np.concatenate([values for _, values in statistics])
-    interval = Interval(mean, *np.percentile(spread, [2.5, 97.5]).tolist())
+            rows = draw(one, EACH, request, PLAIN, seed + 1_000 * member + turn)
+            made.append(with_predictions(one, rows, request).with_columns(member=member))
+            predicted.append(made[-1][f"{name}_predicted"].to_numpy())
+        # All requests, then as many of them with replacement.
+        random, everything = np.random.default_rng(seed), np.arange(REQUESTS)
+        chosen = [everything, *(random.integers(REQUESTS, size=REQUESTS) for _ in range(200))]
+        answers = np.array(predicted)
+        whole, *others = [
+            float(spearmanr(np.repeat(values[some], EACH), answers[some].ravel())[0])
+            for some in chosen
+        ]
+        found.append(whole)
+        resampled += others
+    interval = Interval(float(np.mean(found)), *np.percentile(resampled, [2.5, 97.5]).tolist())
     key = ScoreKey("generation", "vae", SPLIT, feature=name, unit="1")
     note = (
         f"spearman_asked of {name}: {REQUESTS} values from {values[0]:.3g} to {values[-1]:.3g} "
@@ -285,7 +254,7 @@ def _obedience(
         f"has not seen (R2 {surrogate.r2:.2f} on families left out); it sees no condition"
     )
     row = key.row("spearman_asked", interval, REQUESTS, len(model.members))
-    return [row], note, asked_for
+    return Scorecard((row,), (note,)), made
 
 
 HEADS = ("metric", "of", "value", "95 %", "beside", "which is")

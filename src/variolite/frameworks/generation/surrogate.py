@@ -46,21 +46,20 @@ class Surrogate:
 
     def __post_init__(self) -> None:
         """Raise a ValueError where arrays do not make trees, as of a damaged file."""
-        nodes = len(self.value)
-        for name in ("roots", "feature", "left", "right"):
-            places, least = getattr(self, name), np.arange(nodes)
-            # Children come behind their parents, so that no row goes round in circles.
-            least = least if name in ("left", "right") else np.zeros(len(places), dtype=int)
-            most = np.inf if name == "feature" else nodes
-            whole = len(places) == (len(self.roots) if name == "roots" else nodes)
-            whole = whole and places.ndim == 1 and places.dtype.kind == "i"
-            if not (whole and (places >= least).all() and (places < most).all()):
-                raise ValueError(f"{name} of a surrogate makes no trees")
-        numbers = np.concatenate(
-            [self.threshold, self.value, [self.floor, self.width, self.r2, self.mae]]
-        )
-        if len(numbers) != 2 * nodes + 4 or not np.isfinite(numbers).all():
-            raise ValueError("a surrogate has values that are not finite")
+        nodes, own = len(self.value), np.arange(len(self.value))
+        numbers = np.r_[self.threshold, self.value, self.floor, self.width, self.r2, self.mae]
+        places = np.concatenate([self.roots, self.feature, self.left, self.right])
+        whole = {len(self.feature), len(self.threshold), len(self.left), len(self.right)} == {nodes}
+        # Children come behind their parents, so that no row goes round in circles.
+        if not (
+            whole
+            and places.dtype.kind == "i"
+            and min(self.roots.min(), self.feature.min()) >= 0
+            and max(self.roots.max(), self.left.max(), self.right.max()) < nodes
+            and (np.minimum(self.left, self.right) >= own).all()
+            and np.isfinite(numbers).all()
+        ):
+            raise ValueError("the arrays of a surrogate make no trees")
 
     @classmethod
     def fit(cls, rows: Floats, target: Floats, families: Sequence[str], seed: int = 0) -> Surrogate:
@@ -95,31 +94,31 @@ def _flat(rows: Floats, target: Floats, seed: int) -> dict[str, Any]:
 
     forest = ExtraTreesRegressor(TREES, min_samples_leaf=LEAF, random_state=seed)
     trees = [tree.tree_ for tree in forest.fit(rows, target).estimators_]
-    roots = np.cumsum([0] + [tree.node_count for tree in trees[:-1]])
-    parts: dict[str, list[Any]] = {}
-    for root, tree in zip(roots, trees, strict=True):
-        own = np.arange(tree.node_count)
-        leaf = tree.children_left < 0
-        for name, values in (
-            ("feature", np.where(leaf, 0, tree.feature)),
-            ("threshold", tree.threshold),
-            ("left", root + np.where(leaf, own, tree.children_left)),
-            ("right", root + np.where(leaf, own, tree.children_right)),
-            ("value", tree.value[:, 0, 0]),
-        ):
-            parts.setdefault(name, []).append(values)
-    return {"roots": roots, **{name: np.concatenate(arrays) for name, arrays in parts.items()}}
+    counts = [tree.node_count for tree in trees]
+    roots = np.cumsum([0, *counts[:-1]])
+    feature, threshold, left, right = (
+        np.concatenate([getattr(tree, name) for tree in trees])
+        for name in ("feature", "threshold", "children_left", "children_right")
+    )
+    # A leaf has no feature and no children: it is its own child, whatever is compared.
+    leaf, own, start = left < 0, np.arange(len(left)), np.repeat(roots, counts)
+    return {
+        "roots": roots,
+        "feature": np.where(leaf, 0, feature),
+        "threshold": threshold,
+        "left": np.where(leaf, own, start + left),
+        "right": np.where(leaf, own, start + right),
+        "value": np.concatenate([tree.value[:, 0, 0] for tree in trees]),
+    }
 
 
 def _leaves(trees: Mapping[str, Any], rows: Floats) -> Floats:
     """Value of the leaf that every tree leads a row to, (T, n)."""
-    feature, threshold = trees["feature"], trees["threshold"]
     # The trees compare single precision, as scikit-learn grew them.
-    single = rows.astype(np.float32)
-    at = np.repeat(np.asarray(trees["roots"])[:, None], len(rows), axis=1)
-    row = np.arange(len(rows))
+    single, row = rows.astype(np.float32), np.arange(len(rows))
+    at = np.repeat(trees["roots"][:, None], len(rows), axis=1)
     while True:
-        below = single[row, feature[at]] <= threshold[at]
+        below = single[row, trees["feature"][at]] <= trees["threshold"][at]
         following = np.where(below, trees["left"][at], trees["right"][at])
         if (following == at).all():
             return np.asarray(trees["value"][at], dtype=np.float64)
