@@ -105,7 +105,7 @@ def test_argmax_of_a_long_tail_is_no_finding():
         linkers=pl.Series([f"x{i // 2 if i < 80 else i}" for i in range(400)])
     )
     found = diagnose(loose, HELD_OUT, drawn(table=loose), argmax=mode, bootstrap=QUICK)
-    assert found.columns.states["linkers"][1] > 0.5
+    assert found.states["linkers"][1] > 0.5
     assert names(found) == ["long_tail", "copies", "no_collapse"]
 
 
@@ -260,18 +260,13 @@ def test_tables_of_a_few_rows(rows):
     assert found.figure("novel rows", "metals x linkers").value == 1
 
 
-def test_degenerate_columns_of_a_table():
-    table = TRAIN.with_columns(
-        net=pl.when(pl.col("metals") == "Zn").then(pl.lit("pcu")).otherwise(pl.lit("dia")),
-        pore_volume=pl.lit(0.5),
-    )
-    found = diagnose(table, HELD_OUT, drawn(), bootstrap=QUICK)
-    assert found.columns.constant == ("pore_volume",)
-    assert found.columns.functions == (("metals", "net"),)
-    assert {"constant", "function"} <= set(names(found))
-    plain = look(drawn()).columns
-    assert plain.functions == plain.constant == ()
-    assert plain.states["metals"] == (4, 0.0)
+def test_states_are_of_training_rows():
+    found = look(drawn()).states
+    counts = TRAIN.group_by("metals", "linkers").len()["len"]
+    assert found["metals x linkers"] == (len(counts), pytest.approx((counts == 1).mean()))
+    assert found["metals"] == (4, 0.0)
+    alike = TRAIN.with_columns(net=pl.lit("pcu"))
+    assert "degenerate_data" in names(diagnose(alike, HELD_OUT, drawn(), bootstrap=QUICK))
 
 
 def test_the_floor_is_that_of_real_rows():

@@ -19,7 +19,6 @@ from numpy.typing import ArrayLike
 from pydantic import BaseModel, ConfigDict
 
 from variolite.frameworks.diagnosis import diversity
-from variolite.frameworks.diagnosis.degeneracy import Degeneracy, degeneracy
 from variolite.frameworks.diagnosis.findings import Figure, Finding, ModelFacts, findings_of
 from variolite.frameworks.diagnosis.tallies import Layout, Tallies, Tally, joint_rows, tally
 from variolite.scoring.intervals import Bootstrap, FloatArray, IntArray, Interval
@@ -33,12 +32,16 @@ _NAN = float("nan")
 
 
 class Diagnosis(BaseModel):
-    """Figures, and what follows from them, most upstream first: the content of health.json."""
+    """Figures, and what follows from them, most upstream first: the content of health.json.
+
+    ``states`` are of training rows: how many a set, a category or the combination has, and the
+    share of them that is seen once.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     rows: dict[str, int]
-    columns: Degeneracy
+    states: dict[str, tuple[int, float]] = {}
     figures: tuple[Figure, ...] = ()
     findings: tuple[Finding, ...] = ()
 
@@ -89,7 +92,10 @@ def diagnose(
     # In this order, since they draw from one stream of random numbers.
     figures = [*look.distinct(), *look.effective(), *look.marginals(), *look.joints()]
     figures += [*look.coverage(), *look.repeats(), *(model.figures() if model else ())]
-    table = degeneracy(t, train)
+    counts = {c.name: c.counts(t.train) for c in (t.combination, *t.words)}
+    states = {
+        n: (int((c > 0).sum()), float((c == 1).sum() / (c > 0).sum())) for n, c in counts.items()
+    }
     return Diagnosis(
         rows={
             "train": train.height,
@@ -98,9 +104,9 @@ def diagnose(
             "sample": look.least,
             "seeds": len(tables),
         },
-        columns=table,
+        states=states,
         figures=tuple(figures),
-        findings=findings_of(figures, table, model, t.combination.name, t.left_out),
+        findings=findings_of(figures, states, model, t.combination.name, t.left_out),
     )
 
 
@@ -273,18 +279,13 @@ class _Comparison:
                 found.append(self._distances(self._by_family(held), np.array(q)))
             if found:
                 far = np.mean(found, axis=0)
-                yield from self._joint(kind, far[:, :-2], far[:, [-2]], far[:, [-1]], n)
-
-    def _joint(
-        self, of: str, model: FloatArray, real: FloatArray, apart: FloatArray, n: int
-    ) -> Iterator[Figure]:
-        one, noise = "n real rows", float(real[0].mean())
-        yield self.figure("joint TVD", of, model, noise, one, n=n)
-        yield self.figure("joint TVD, independent marginals", of, apart, noise, one, n=n)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            yield self.figure("joint TVD over that of real rows", of, model / real, 1.0, one, n=n)
-            name, best = "gain over independent marginals", float((1 - real / apart)[0].mean())
-            yield self.figure(name, of, 1 - model / apart, best, one, n=n, shown=False)
+                model_far, real_far, apart = far[:, :-2], far[:, [-2]], far[:, [-1]]
+                beside: Any = (float(real_far[0].mean()), one := "n real rows")
+                yield self.figure("joint TVD", kind, model_far, *beside, n=n)
+                yield self.figure("joint TVD, independent marginals", kind, apart, *beside, n=n)
+                with np.errstate(invalid="ignore", divide="ignore"):
+                    ratio = model_far / real_far
+                yield self.figure("joint TVD over that of real rows", kind, ratio, 1.0, one, n=n)
 
     # What is hit, and what is new.
 

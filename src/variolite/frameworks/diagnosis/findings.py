@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from variolite.frameworks.diagnosis.degeneracy import Degeneracy
 from variolite.scoring.health import ACTIVE_NATS
 from variolite.scoring.health import Finding as HealthFinding
 from variolite.scoring.scorecard import Number
@@ -19,7 +18,6 @@ MATCH = 0.03  # total variation beyond its floor up to which a marginal matches
 TOO_FEW, TOO_MANY = 0.9, 1.1  # distinct over expected
 _LONG_TAIL = 0.5  # share of combinations seen once
 _COPIES = 0.5
-_GAIN = 0.5  # share of the gain of real rows over independent marginals
 _NAN = float("nan")
 
 
@@ -105,8 +103,7 @@ class ModelFacts:
         ]
 
 
-Level = Literal["ok", "note", "warning"]
-_Found = Iterator[tuple[str, Level, str, str | None]]
+_Found = Iterator[tuple[str, Literal["ok", "note", "warning"], str, str | None]]
 
 
 class _Known:
@@ -132,20 +129,26 @@ class _Known:
             for of, figure in self.all(quantity).items()
         }
 
+    @property
+    def off(self) -> dict[str, float]:
+        """Columns whose marginals differ. Sets are evaluated by members: new ones are no fault."""
+        excess = self.excess()
+        return {of: x for of, x in excess.items() if x > MATCH and f"{of}, members" not in excess}
+
 
 def findings_of(
     figures: Sequence[Figure],
-    table: Degeneracy,
+    states: Mapping[str, tuple[int, float]],
     model: ModelFacts | None,
     combination: str,
     left_out: Sequence[str] = (),
 ) -> tuple[Finding, ...]:
-    """Evaluate the figures of `diagnosis`, the most upstream cause first."""
+    """Evaluate the figures of a diagnosis and its ``states``, the most upstream cause first."""
     known = _Known(figures, combination)
-    parts = (_data(known, table), _decoding(known, table), _model(model or ModelFacts()))
+    parts = [_data(known, states), _decoding(known, states), _model(model or ModelFacts())]
     found = [
         Finding(name=name, level=level, text=text, advice=advice)
-        for part in (*parts, _variety(known), _copies(known), _left_out(left_out))
+        for part in (*parts, _variety(known), _distances(known), _copies(known, left_out))
         for name, level, text, advice in part
     ]
     if all(finding.level != "warning" for finding in found):
@@ -157,32 +160,26 @@ def findings_of(
     return tuple(found)
 
 
-def _data(known: _Known, table: Degeneracy) -> _Found:
-    states, once = table.states[known.combination]
-    constant = ", ".join(table.constant)
-    if states < FEW_STATES or set(table.constant) & set(table.states):
-        text = f"Degenerate data: the training rows have {states} combinations of "
+def _data(known: _Known, states: Mapping[str, tuple[int, float]]) -> _Found:
+    number, once = states[known.combination]
+    constant = ", ".join(name for name, (count, _) in states.items() if count == 1)
+    if number < FEW_STATES or constant:
+        text = f"Degenerate data: the training rows have {number} combinations of "
         text += f"{known.combination}{f' ({constant} constant)' if constant else ''}"
         advice = "No model can show more. Read the columns from the structures, or add rows"
         yield "degenerate_data", "warning", text, advice
-    elif constant:
-        yield "constant", "note", f"Constant among training rows: {constant}", "Leave it out"
-    if table.functions:
-        pairs = ", ".join(f"{other} of {one}" for one, other in table.functions)
-        text = f"One column is a function of another: {pairs}"
-        yield "function", "note", text, "They count twice in a loss, and need not be generated"
-    if once > _LONG_TAIL and states >= FEW_STATES:
-        text = f"Long tail: {once:.0%} of {states} combinations of {known.combination} "
+    elif once > _LONG_TAIL:
+        text = f"Long tail: {once:.0%} of {number} combinations of {known.combination} "
         text += "are seen once among training rows"
         advice = "Look at tail coverage and at new held-out combinations, not at distinct rows"
         yield "long_tail", "note", text, advice
 
 
-def _decoding(known: _Known, table: Degeneracy) -> _Found:
-    sampled, decoded = known.excess(), known.excess("argmax TVD")
-    for of, excess in decoded.items():
+def _decoding(known: _Known, states: Mapping[str, tuple[int, float]]) -> _Found:
+    sampled = known.excess()
+    for of, excess in known.excess("argmax TVD").items():
         # Of a long tail argmax shows little by its nature, and so do held-out rows.
-        if sampled[of] <= MATCH < excess - MATCH and table.states[of][1] <= _LONG_TAIL:
+        if sampled[of] <= MATCH < excess - MATCH and states[of][1] <= _LONG_TAIL:
             drawn, argmax = known.get("marginal TVD", of), known.get("argmax TVD", of)
             text = f"Decoding artefact: drawn {of} match held-out rows (total variation "
             text += f"{drawn.value:.3f}, floor {drawn.reference:.3f}), by argmax they do not "
@@ -192,15 +189,12 @@ def _decoding(known: _Known, table: Degeneracy) -> _Found:
 
 
 def _model(model: ModelFacts) -> _Found:
-    unused = [
-        words
-        for value, words in (
-            (model.active, "no dimension is active"),
-            (model.latent_drop, "permuting the latents changes nothing"),
-            (model.information, "rows and latents share no information"),
-        )
-        if value is not None and value < ACTIVE_NATS
-    ]
+    nothing = {
+        "no dimension is active": model.active,
+        "permuting the latents changes nothing": model.latent_drop,
+        "rows and latents share no information": model.information,
+    }
+    unused = [what for what, value in nothing.items() if value is not None and value < ACTIVE_NATS]
     if unused:
         text = f"Posterior collapse: {' and '.join(unused)}"
         advice = "Lower beta, lengthen its warm-up, use free bits or a smaller decoder"
@@ -213,17 +207,15 @@ def _model(model: ModelFacts) -> _Found:
 
 def _variety(known: _Known) -> _Found:
     ratio, kept = known.get("distinct over expected"), known.get("known over expected")
-    excess = known.excess()
-    # Sets are evaluated by their members: new sets of them are no fault.
-    off = {of: x for of, x in excess.items() if x > MATCH and f"{of}, members" not in excess}
     what = f"{ratio.value:.2f} of the {known.combination} that {ratio.n or 0:,} real draws show"
-    if ratio.value < min(TOO_FEW, ratio.reference_low) and off:
-        advice = "See the findings above; if there are none, train longer or at a lower beta"
-        yield "mode_collapse", "warning", f"Mode collapse: {what}", advice
-    elif ratio.value < min(TOO_FEW, ratio.reference_low):
-        text = f"Combinations are lost: {what}, although every column matches"
-        advice = "The decoder ties columns together more than the data do: lower its capacity"
-        yield "combinations_lost", "warning", text, advice
+    if ratio.value < min(TOO_FEW, ratio.reference_low):
+        if known.off:
+            advice = "See the findings above; if there are none, train longer or at a lower beta"
+            yield "mode_collapse", "warning", f"Mode collapse: {what}", advice
+        else:
+            text = f"Combinations are lost: {what}, although every column matches"
+            advice = "The decoder ties columns together more than the data do: lower its capacity"
+            yield "combinations_lost", "warning", text, advice
     elif ratio.value > max(TOO_MANY, ratio.reference_high):
         novel = known.get("novel rows")
         text = f"More variety than the data: {what}, {kept.value:.2f} without novel ones"
@@ -233,35 +225,31 @@ def _variety(known: _Known) -> _Found:
             yield "over_dispersed", "warning", text, advice
         else:
             yield "novel", "note", text, "Look at how many of them are found among held-out rows"
-    gain = known.get("gain over independent marginals", "pairs")
-    # Where single columns are off, pairs are as well.
-    lost = max(gain.value, gain.high) < _GAIN * gain.reference
-    if lost and gain.reference > MATCH and not off:
-        model = known.get("joint TVD", "pairs")
-        apart = known.get("joint TVD, independent marginals", "pairs")
+
+
+def _distances(known: _Known) -> _Found:
+    if known.off:
+        worst = sorted(known.off.items(), key=lambda pair: -pair[1])
+        text = "Marginals differ from held-out rows by more than real rows do: "
+        text += ", ".join(f"{of} (+{excess:.2f})" for of, excess in worst)
+        yield "marginals_differ", "warning", text, None
+        return  # where single columns are off, pairs are as well
+    pairs = known.get("joint TVD", "pairs")
+    real, apart = pairs.reference, known.get("joint TVD, independent marginals", "pairs").value
+    # Half of what real rows gain over independent columns is not reached, by all resamples.
+    if real < (1 - MATCH) * apart and min(pairs.value, pairs.low) > (real + apart) / 2:
         text = "Dependence is lost: pairs of columns are as far from held-out rows ("
-        text += f"{model.value:.3f}) as independent marginals ({apart.value:.3f}); real rows are "
-        text += f"at {model.reference:.3f}"
+        text += f"{pairs.value:.3f}) as independent marginals ({apart:.3f}); real rows are at "
+        text += f"{real:.3f}"
         advice = "Columns are drawn as if unrelated: train longer, use more latent dimensions"
         yield "dependence_lost", "warning", text, advice
-    if off:
-        worst = ", ".join(f"{of} (+{x:.2f})" for of, x in sorted(off.items(), key=lambda p: -p[1]))
-        text = f"Marginals differ from held-out rows by more than real rows do: {worst}"
-        yield "marginals_differ", "warning", text, None
 
 
-def _copies(known: _Known) -> _Found:
+def _copies(known: _Known, left_out: Sequence[str]) -> _Found:
     copies = known.get("copies of training rows", "all columns").value
     if copies > _COPIES:
         text = f"{copies:.0%} of generated rows equal a training row in all columns"
         yield "copies", "note", text, "Nothing is generated that the table does not have"
-    again = known.get("repeated rows", "all columns")
-    if again.value > again.reference + _COPIES and not copies > _COPIES:
-        text = f"{again.value:.0%} of {again.n or 0:,} rows repeat another in all columns"
-        yield "repeated", "warning", text, "Report distinct rows with the number of draws"
-
-
-def _left_out(names: Sequence[str]) -> _Found:
-    if names:
-        text = f"Not compared, since one of the tables lacks it: {', '.join(names)}"
+    if left_out:
+        text = f"Not compared, since one of the tables lacks it: {', '.join(left_out)}"
         yield "left_out", "note", text, None
