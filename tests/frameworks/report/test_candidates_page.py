@@ -15,7 +15,7 @@ from variolite.frameworks.assembly.unit_library import Unit
 from variolite.frameworks.commands import app
 from variolite.frameworks.optional import is_there
 from variolite.frameworks.report import candidate_table as module
-from variolite.frameworks.report.candidate_table import Molecules, candidate_table, molecule_of
+from variolite.frameworks.report.candidate_table import candidate_table, drawn_linker, molecule_of
 from variolite.frameworks.report.candidates_page import candidates_page
 
 needs_rdkit = pytest.mark.skipif(not is_there("rdkit"), reason="molecules are drawn by RDKit")
@@ -56,7 +56,7 @@ def folder(tmp_path):
 
 
 def table_of(frame, **settings):
-    table = candidate_table(frame, Molecules(), **settings)
+    table = candidate_table(frame, **settings)
     return [dict(zip(table.head, row, strict=True)) for row in table.rows], table
 
 
@@ -130,27 +130,19 @@ def test_a_folder_without_candidates_or_structures_says_so(folder, tmp_path):
 
 
 @needs_rdkit
-def test_each_linker_is_drawn_once_and_used_often():
-    molecules = Molecules()
-    first, again = molecules.cell(ACID), molecules.cell(f"{ACID};not a molecule")
-    assert first in again
-    assert '<span class="smiles" title="not a molecule">not a molecule</span>' in again
-    assert molecules.symbols.count("<symbol") == 1
-    (drawing,) = read_page(str(first)).find("svg")
+def test_linkers_are_drawings_of_some_size():
+    (drawing,) = read_page(str(drawn_linker(ACID))).find("svg")
     assert drawing.find("title")[0].text() == ACID
     assert float(drawing.attributes["width"]) <= module.WIDE
-    assert "class" not in molecules.symbols
+    assert len(drawing.find("path")) > 10
+    assert drawn_linker("not a molecule").startswith('<span class="smiles" title="not a molecule">')
 
 
 def test_without_rdkit_linkers_are_text(monkeypatch):
     monkeypatch.setattr(module, "is_there", lambda name: name != "rdkit")
-    molecules = Molecules()
-    long = "C" * 200
-    assert molecules.cell(f"{ACID};{HOSTILE}").count("<span") == 2
-    assert "<script" not in molecules.cell(HOSTILE)
-    (span,) = read_page(str(molecules.cell(long))).find("span")
+    assert "<script" not in drawn_linker.__wrapped__(HOSTILE)
+    (span,) = read_page(str(drawn_linker.__wrapped__("C" * 200))).find("span")
     assert span.text() == "C" * 59 + "…"
-    assert molecules.symbols == ""
 
 
 @needs_rdkit
@@ -168,4 +160,4 @@ def test_units_become_molecules_by_their_distances():
     mixed = [("N" if i in (0, 3) else "C", *site[1:]) for i, site in enumerate(carbons)]
     pyrazine = Unit.of("linker_C4H4N2_2X", [*mixed, *hydrogens, *ends])
     assert Chem.MolToSmiles(molecule_of(pyrazine)) == "c1cnccn1"
-    assert "<use" in Molecules({"linker_C6H4_2X": phenylene}).cell("linker_C6H4_2X")
+    assert "<svg" in drawn_linker("linker_C6H4_2X", phenylene)

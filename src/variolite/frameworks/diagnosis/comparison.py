@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import combinations, product
 from typing import Any
 
@@ -154,10 +155,9 @@ class _Comparison:
         column = self.t.combination
         real = column.counts(self.t.train)
         p, support, one = diversity.shares(real), int((real > 0).sum()), "n training rows"
+        made = [column.counts(rows) for rows in self.samples]
         for n in self.upto(DISTINCT_AT):
-            seen = np.array(
-                [diversity.chance_of_being_seen(column.counts(s), n) for s in self.samples]
-            )
+            seen = np.array([diversity.chance_of_being_seen(counts, n) for counts in made])
             every, known = seen.sum(axis=1), seen[:, real > 0].sum(axis=1)
             expected, ceiling = diversity.expected_distinct(p, n), min(n, support)
             drawn = (self.rng.multinomial(n, p, size=200) > 0).sum(axis=1)
@@ -195,9 +195,9 @@ class _Comparison:
         for column in t.columns.values():
             kinds = {column.name: self._whole(column)}
             if column.kind == "set":
-                kinds[f"{column.name}, members"] = column.rows
-            for of, rows in kinds.items():
-                floor = self._floor(rows)
+                kinds[f"{column.name}, members"] = column
+            for of, tally_of in kinds.items():
+                rows, floor = tally_of.rows, self._floor(tally_of.rows)
                 beside = (float(floor.mean()), "bootstrap floor")
                 spread = np.percentile(floor, [2.5, 97.5])
                 q = np.stack([_mean(rows(s)) for s in (*self.samples, t.train, *self.argmax)])
@@ -208,18 +208,12 @@ class _Comparison:
                 if self.argmax and of == column.name and column.kind != "number":
                     yield self.figure("argmax TVD", of, values[:, [seeds + 1]], *beside)
 
-    def _whole(self, column: Tally) -> Callable[[IntArray], FloatArray]:
-        """Rows over the states of real rows; all others are one state together."""
+    def _whole(self, column: Tally) -> Tally:
+        """The column with shares over states of real rows; all others are one state together."""
         real = np.flatnonzero(column.counts(np.r_[self.t.train, self.t.held_out]))
-        place = np.full(column.states + 1, len(real))
+        place = np.full(column.states, len(real))
         place[real] = np.arange(len(real))
-        unit = np.eye(len(real) + 1)
-
-        def rows(which: IntArray) -> FloatArray:
-            code = column.code[which]
-            return np.asarray(np.where(code[:, None] < 0, 0.0, unit[place[code]]))
-
-        return rows
+        return replace(column, profile=np.eye(len(real) + 1)[place])
 
     def _by_family(self, rows: FloatArray) -> FloatArray:
         """Sums (G, K) of rows (n, K) over held-out families."""
@@ -314,15 +308,13 @@ class _Comparison:
                         yield self.figure(name, of, hit, best, "n training rows", n=n)
                 if len(new):
                     # Which of them the drawn families have, (1 + B, new).
-                    held_out = np.eye(column.states)[column.code[t.held_out]][:, new]
-                    held_out *= (column.code[t.held_out] >= 0)[:, None]
-                    there = np.sign(self.weights @ self._by_family(held_out))
+                    held_by = (column.code[t.held_out][:, None] == new).astype(np.float64)
+                    there = np.sign(self.weights @ self._by_family(held_by))
                     with np.errstate(invalid="ignore"):
                         hit = there @ seen[:, new].T / there.sum(axis=1, keepdims=True)
                     possible, against = self._recombined(new), f"known members, of {len(new)}"
-                    shown = possible > 0
                     name = "new held-out found"
-                    yield self.figure(name, of, hit, possible, against, n=n, shown=shown)
+                    yield self.figure(name, of, hit, possible, against, n=n)
             strange = column.content @ (real == 0) > 0
             codes = [column.code[rows] for rows in (t.held_out, *self.samples)]
             novel = [strange[c[c >= 0]].mean() if (c >= 0).any() else _NAN for c in codes]

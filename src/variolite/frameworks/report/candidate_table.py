@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from variolite.report.formatting import significant
 from variolite.report.page import Table
 from variolite.report.style import shorten
 
-MOST_ROWS = 500
+MOST_ROWS = 250
 LARGEST_UNIT = 80  # atoms of a unit whose bonds are looked for
 WIDE, TALL = 170.0, 84.0  # pixels of a drawn linker at most
 _WORDS = ("metals", "nodes", "linkers", "linker_units", "net")
@@ -47,69 +48,36 @@ table.sortable td { vertical-align: middle; }
 """
 
 
-class Molecules:
-    """Linkers as drawings by RDKit, each once in a page; without it, or where it fails, as text.
+@cache
+def drawn_linker(name: str, unit: Unit | None = None) -> Markup:
+    """Draw a SMILES, or a building unit by its bonds, by RDKit; without it, or in vain, as text."""
+    text = Markup('<span class="smiles" title="{}">{}</span>').format(name, shorten(name, 60))
+    if not is_there("rdkit"):
+        return text
+    from rdkit import Chem, RDLogger
+    from rdkit.Chem.Draw import rdMolDraw2D
 
-    ``units`` are building units by name, whose bonds are found by their positions.
-    """
-
-    def __init__(self, units: Mapping[str, Unit] | None = None) -> None:
-        self.units = units or {}
-        self.drawn: dict[str, tuple[str, float, float] | None] = {}
-
-    def cell(self, members: str | None) -> Markup:
-        """Return the members of a set as the cell of a table."""
-        return Markup(" ").join(self._one(member) for member in split(members))
-
-    def _one(self, name: str) -> Markup:
-        if name not in self.drawn:
-            self.drawn[name] = self._draw(name) if is_there("rdkit") else None
-        drawing = self.drawn[name]
-        if drawing is None:
-            text = shorten(name, 60)
-            return Markup('<span class="smiles" title="{}">{}</span>').format(name, text)
-        _, width, height = drawing
-        shrink = min(0.62, WIDE / width, TALL / height)
-        place = list(self.drawn).index(name)
-        return Markup(
-            '<svg xmlns="http://www.w3.org/2000/svg" class="molecule" width="{}" height="{}" '
-            'role="img" aria-label="{}"><title>{}</title><use href="#molecule-{}"/></svg>'
-        ).format(round(shrink * width), round(shrink * height), name, name, place)
-
-    def _draw(self, name: str) -> tuple[str, float, float] | None:
-        """Content of an SVG with its width and height; None where it is no molecule."""
-        from rdkit import Chem, RDLogger
-        from rdkit.Chem.Draw import rdMolDraw2D
-
-        RDLogger.DisableLog("rdApp.*")  # type: ignore[attr-defined]
-        try:
-            unit = self.units.get(name)
-            molecule = Chem.MolFromSmiles(name) if unit is None else molecule_of(unit)
-            if molecule is None or not molecule.GetNumAtoms():
-                return None
-            drawer = rdMolDraw2D.MolDraw2DSVG(-1, -1)
-            options: Any = drawer.drawOptions()
-            options.clearBackground, options.dummiesAreAttachments = False, True
-            drawer.DrawMolecule(molecule)
-        except (ValueError, RuntimeError):
-            return None
-        drawer.FinishDrawing()
-        text = str(drawer.GetDrawingText())
-        width, height = re.search(r"viewBox='0 0 (\d+) (\d+)'", text).groups()  # type: ignore[union-attr]
-        paths = "".join(re.findall(r"<path[^>]*>", text))
-        return re.sub(r" class='[^']*'", "", paths), float(width), float(height)
-
-    @property
-    def symbols(self) -> Markup:
-        """What the cells refer to; to stand once in the page."""
-        parts = [
-            f'<symbol id="molecule-{place}" viewBox="0 0 {drawing[1]:g} {drawing[2]:g}">'
-            f"{drawing[0]}</symbol>"
-            for place, drawing in enumerate(self.drawn.values())
-            if drawing
-        ]
-        head = '<svg xmlns="http://www.w3.org/2000/svg" width="0" height="0" aria-hidden="true">'
-        return Markup(f"{head}{''.join(parts)}</svg>" if parts else "")
+    RDLogger.DisableLog("rdApp.*")  # type: ignore[attr-defined]
+    drawer = rdMolDraw2D.MolDraw2DSVG(-1, -1)
+    options: Any = drawer.drawOptions()
+    options.clearBackground, options.dummiesAreAttachments = False, True
+    try:
+        molecule = Chem.MolFromSmiles(name) if unit is None else molecule_of(unit)
+        if molecule is None or not molecule.GetNumAtoms():
+            return text
+        drawer.DrawMolecule(molecule)
+    except (ValueError, RuntimeError):
+        return text
+    drawer.FinishDrawing()
+    drawing = str(drawer.GetDrawingText())
+    width, height = map(float, re.search(r"viewBox='0 0 (\d+) (\d+)'", drawing).groups())  # type: ignore[union-attr]
+    # Its header and the classes of its paths would not fit into the page.
+    paths = Markup(re.sub(r" class='[^']*'", "", "".join(re.findall(r"<path[^>]*>", drawing))))
+    shrink = min(0.62, WIDE / width, TALL / height)
+    return Markup(
+        '<svg xmlns="http://www.w3.org/2000/svg" class="molecule" width="{}" height="{}" '
+        'viewBox="0 0 {:g} {:g}" role="img" aria-label="{}"><title>{}</title>{}</svg>'
+    ).format(round(shrink * width), round(shrink * height), width, height, name, name, paths)
 
 
 def molecule_of(unit: Unit) -> Any:
@@ -146,11 +114,15 @@ def conditions_of(frame: pl.DataFrame) -> list[str]:
     return list(dict.fromkeys(name for name, _, end in stems if end in ("predicted", "simulated")))
 
 
-def candidate_table(frame: pl.DataFrame, molecules: Molecules, *, linked: bool = False) -> Table:
+def candidate_table(
+    frame: pl.DataFrame, units: Mapping[str, Unit] | None = None, *, linked: bool = False
+) -> Table:
     """Return rows as a table that sorts: words, requests beside predictions, geometry.
 
-    Names lead to their CIF files where they are ``linked``. Columns without any value are left out.
+    ``units`` are building units by name, to be drawn. Names lead to their CIF files where they are
+    ``linked``. Columns without any value are left out.
     """
+    units = units or {}
     frame = frame[[series.name for series in frame if series.null_count() < frame.height]]
     words = [name for name in _WORDS if name in frame.columns]
     # Column to the columns of its interval, and its head.
@@ -175,9 +147,11 @@ def candidate_table(frame: pl.DataFrame, molecules: Molecules, *, linked: bool =
             failed = "; ".join(split(row.get("failed_checks"))) or row["failure"] or "failed"
             cells.append("built" if row["built"] else shorten(failed, 90))
         for word in words:
-            drawn = word in ("linkers", "linker_units")
-            text = shorten("; ".join(split(row[word])), 80)
-            cells.append(molecules.cell(row[word]) if drawn else text)
+            members = split(row[word])
+            if word in ("linkers", "linker_units"):
+                cells.append(Markup(" ").join(drawn_linker(m, units.get(m)) for m in members))
+            else:
+                cells.append(shorten("; ".join(members), 80))
         rows.append([*cells, *(_value(row, n, ends) for n, (ends, _) in numbers.items())])
     heads = [*head, *(text for _, text in numbers.values())]
     return Table(heads, rows, numbers_from=len(head), sortable=True)

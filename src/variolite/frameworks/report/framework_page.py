@@ -12,12 +12,7 @@ from variolite.frameworks.diagnosis.tallies import Tallies
 from variolite.frameworks.generation.sampling import table_of
 from variolite.frameworks.generation.score_run import HEADS, score_cells
 from variolite.frameworks.report import generation_figures as figures
-from variolite.frameworks.report.candidate_table import (
-    STYLE,
-    Molecules,
-    candidate_table,
-    conditions_of,
-)
+from variolite.frameworks.report.candidate_table import STYLE, candidate_table, conditions_of
 from variolite.frameworks.report.generation_figures import asked_nothing, called
 from variolite.report.formatting import counted
 from variolite.report.page import (
@@ -180,14 +175,12 @@ def _rank(card: Scorecard | None, name: str) -> str:
 def _rows(scored: Scored) -> list[Block]:
     free = asked_nothing(scored.generated).filter(pl.col("member") == 0)
     shown = free.head(SHOWN).with_columns(name=pl.format("row {}", pl.int_range(pl.len()) + 1))
-    molecules = Molecules()
-    table = candidate_table(shown, molecules)
     words = (
         f"The first {shown.height} of {counted(free.height, 'row')} that were drawn without a "
         "request, not picked. `variolite generate` writes more, with predictions; `variolite "
         "frameworks assemble` builds those that name a net and units. A head sorts."
     )
-    return [Paragraph(words), molecules.symbols, table]
+    return [Paragraph(words), candidate_table(shown)]
 
 
 def _scores(card: Scorecard | None) -> Section:
