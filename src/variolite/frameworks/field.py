@@ -14,10 +14,8 @@ from variolite.progress import Progress
 from variolite.training.row_commands import Columns, latents, reconstructions, row_command
 
 if TYPE_CHECKING:
-    from variolite.frameworks.diagnosis import Diagnosis
     from variolite.frameworks.generation.framework_model import FrameworkModel
     from variolite.records import Records
-    from variolite.scoring import Scorecard
     from variolite.training import RunFolder
 
 
@@ -38,10 +36,13 @@ class FrameworkField:
     subject = "frameworks"
     recipe = FrameworkRecipe
     load_model = Deferred("variolite.frameworks.generation.framework_model", "load_model")
+    score = Deferred("variolite.frameworks.generation.score_run", "score")
     format_scores = Deferred("variolite.frameworks.generation.score_run", "format_scorecard")
     encode = row_command(_latents)
     reconstruct = row_command(reconstructions)
     generate = Deferred("variolite.frameworks.generation.sampling", "generate_table")
+    doctor = Deferred("variolite.frameworks.generation.score_run", "doctor")
+    report = Deferred("variolite.frameworks.report.framework_page", "report")
     demo = Deferred("variolite.frameworks.demo", "run_demo")
 
     def train(
@@ -93,41 +94,6 @@ class FrameworkField:
             )
         run.seal_fit()
         return run
-
-    def score(
-        self, run: RunFolder, data: Paths, progress: Progress, *, mapping: Sequence[str] = ()
-    ) -> Scorecard:
-        from variolite.frameworks.generation.score_run import score_framework_run
-
-        bound = parse_mapping(mapping, run.recipe().columns)
-        with progress.stage("scoring on held-out families") as step:
-            return score_framework_run(run, data, mapping=bound, log=step)
-
-    def report(self, run: RunFolder) -> Path:
-        from variolite.frameworks.report.framework_page import framework_page
-        from variolite.training.run_folder import read_run
-
-        return run.write_page(framework_page(read_run(run)))
-
-    def doctor(
-        self,
-        run: RunFolder,
-        data: Paths | None,
-        progress: Progress,
-        *,
-        mapping: Sequence[str] = (),
-    ) -> Diagnosis:
-        """Draw rows and diagnose them, or take the diagnosis of the last score."""
-        from variolite.frameworks.diagnosis import Diagnosis
-        from variolite.frameworks.generation.score_run import diagnose_run, draw_rows, parts_of
-
-        model = run.model()  # read even where it is not needed, so that damage shows
-        if data is not None:
-            bound = parse_mapping(mapping, model.schema.schema.columns)
-            with progress.stage("diagnosing") as step:
-                parts = parts_of(model, data, bound, run.split())
-                return diagnose_run(model, parts, draw_rows(model, log=step), log=step)
-        return run.require_health(Diagnosis)
 
 
 FIELD = FrameworkField()

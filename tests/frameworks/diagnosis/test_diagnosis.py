@@ -290,7 +290,7 @@ def test_lines_and_content():
         lines[0]
         == "2,000 generated rows (2 seeds), 160 held-out rows of 80 families, 400 training rows"
     )
-    assert any("distinct over expected" in line and "1,000" in line for line in lines)
+    assert any("distinct over expected" in line and "1,000 draws" in line for line in lines)
     assert any(line.startswith("ok: No collapse") for line in lines)
     body = found.to_dict()
     assert json.loads(json.dumps(body, allow_nan=False)) == body

@@ -16,7 +16,7 @@ from variolite.errors import DataError, DataWarning, RunFolderError
 from variolite.frameworks.diagnosis import Diagnosis
 from variolite.frameworks.field import FIELD
 from variolite.frameworks.framework_table import family_of
-from variolite.frameworks.generation.score_run import parts_of, score_framework_run
+from variolite.frameworks.generation.score_run import parts_of, score
 from variolite.progress import Progress
 from variolite.scoring.scorecard import Scorecard
 from variolite.training import RunFolder
@@ -105,7 +105,7 @@ def test_a_diagnosis_is_kept_and_made_again(example):
 
 def test_a_table_without_some_columns_is_scored_on_the_others(copied, example):
     frame = example.frame.drop("net").rename({"metals": "M", "co2_uptake": "q"})
-    card = score_framework_run(copied, frame, mapping={"metals": "M", "co2_uptake": "q"})
+    card = score(copied, frame, Progress(), mapping=["metals=M", "co2_uptake=q"])
     assert not card.select(method="vae", metric="accuracy", feature="net")
     assert card.select(method="vae", metric="accuracy", feature="metals")
 

@@ -23,6 +23,7 @@ from variolite.frameworks.diagnosis import diversity
 from variolite.frameworks.diagnosis.findings import Figure, Finding, ModelFacts, findings_of
 from variolite.frameworks.diagnosis.tallies import Layout, Tallies, Tally, joint_rows, tally
 from variolite.scoring.intervals import Bootstrap, FloatArray, IntArray, Interval
+from variolite.scoring.scorecard import ScoreKey, ScoreRow
 from variolite.text_table import text_table
 
 DISTINCT_AT, COVERED_AT = (50, 1000), (1000, 10_000)
@@ -58,6 +59,25 @@ class Diagnosis(BaseModel):
         content: dict[str, Any] = json.loads(self.model_dump_json())
         return content
 
+    def score_rows(self, split: str, *, model: bool = False) -> tuple[ScoreRow, ...]:
+        """The figures as scores; what they stand beside is a method of its own.
+
+        Those of a ``model``, such as its KL divergence, on demand.
+        """
+        rows = list[ScoreRow]()
+        for figure in self.figures:
+            if not figure.shown or (figure.of == "model" and not model):
+                continue
+            of = figure.of if figure.n is None else f"{figure.of}, {figure.n:,} draws"
+            beside = Interval(figure.reference, figure.reference_low, figure.reference_high)
+            values = {"vae": Interval(figure.value, figure.low, figure.high)}
+            values |= {figure.against: beside} if np.isfinite(figure.reference) else {}
+            for method, value in values.items():
+                key = ScoreKey("generation", method, split, feature=of, unit="1")
+                counts = (self.rows["held_out_families"], self.rows["seeds"])
+                rows.append(key.row(figure.quantity, value, *counts))
+        return tuple(rows)
+
     def lines(self) -> list[str]:
         """Lay out the figures, then the findings with advice."""
         r = self.rows
@@ -65,10 +85,25 @@ class Diagnosis(BaseModel):
             f"{r['sample']:,} generated rows ({r['seeds']} seeds), {r['held_out']:,} held-out rows "
             f"of {r['held_out_families']:,} families, {r['train']:,} training rows"
         )
-        cells = [figure.cells() for figure in self.figures if figure.shown]
-        heads = ("figure", "of", "draws", "value", "95 %", "beside", "")
-        table = text_table(heads, cells, right=("draws", "value", "beside"), indent=2)
+        cells = score_cells(self.score_rows("held-out families", model=True))
+        table = text_table(HEADS, cells, right=("value", "beside"), indent=2)
         return [head, *table.splitlines(), *(str(finding) for finding in self.findings)]
+
+
+HEADS = ("metric", "of", "value", "95 %", "beside", "which is")
+
+
+def score_cells(rows: Sequence[ScoreRow]) -> list[tuple[str, ...]]:
+    """Cells under `HEADS`: a line per quantity, what it stands beside to its right."""
+    beside = {(row.metric, row.feature): row for row in rows if row.method != "vae"}
+    cells: list[tuple[str, ...]] = []
+    for row in rows:
+        if row.method == "vae":
+            other = beside.get((row.metric, row.feature))
+            spread = f"{row.low:.3g} to {row.high:.3g}" if np.isfinite(row.low) else ""
+            against = (f"{other.mean:.3g}", other.method) if other else ("", "")
+            cells.append((row.metric, row.feature or "", f"{row.mean:.3g}", spread, *against))
+    return cells
 
 
 def diagnose(

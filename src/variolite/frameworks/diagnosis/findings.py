@@ -42,19 +42,6 @@ class Figure(BaseModel):
     against: str = ""
     shown: bool = True
 
-    def cells(self) -> tuple[str, ...]:
-        """Return the cells of a text table."""
-        spread = f"{_short(self.low)}..{_short(self.high)}" if np.isfinite(self.low) else ""
-        beside = _short(self.reference) if np.isfinite(self.reference) else ""
-        draws = f"{self.n:,}" if self.n else ""
-        return (self.quantity, self.of, draws, _short(self.value), spread, beside, self.against)
-
-
-def _short(value: float) -> str:
-    if not np.isfinite(value):
-        return "-"
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
-
 
 class Finding(HealthFinding):
     """A finding with a ``name`` that programs can look for."""

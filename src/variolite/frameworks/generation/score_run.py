@@ -7,7 +7,7 @@ families than the generator.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +17,11 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import spearmanr
 
+from variolite.arguments import parse_mapping
 from variolite.errors import DataError
+from variolite.fields import Paths
 from variolite.frameworks.diagnosis import Diagnosis, Layout, ModelFacts, diagnose
+from variolite.frameworks.diagnosis.comparison import HEADS, score_cells
 from variolite.frameworks.generation.framework_model import FrameworkModel
 from variolite.frameworks.generation.sampling import (
     Request,
@@ -26,6 +29,7 @@ from variolite.frameworks.generation.sampling import (
     table_of,
     with_predictions,
 )
+from variolite.progress import Progress
 from variolite.records import Records, Split, write_table
 from variolite.records.fitted import members_of
 from variolite.records.records import text_values
@@ -33,7 +37,7 @@ from variolite.scoring.agreement import encode_groups
 from variolite.scoring.evaluation import Entry, Evaluation
 from variolite.scoring.health import kl_from_standard_normal, posterior_information
 from variolite.scoring.intervals import Bootstrap, Interval, group_means
-from variolite.scoring.scorecard import Scorecard, ScoreKey, ScoreRow
+from variolite.scoring.scorecard import Scorecard, ScoreKey
 from variolite.text_table import text_table
 from variolite.training.dials import PLAIN, Dials
 from variolite.vae import Batch
@@ -101,27 +105,36 @@ def unlinked(rows: pl.DataFrame, seed: int = 0) -> pl.DataFrame:
     return (texts.sort(pl.all()) if texts.width else texts).with_columns(moved)
 
 
-def draw_rows(model: FrameworkModel, *, seed: int = 0, log: Log) -> list[pl.DataFrame]:
-    """Draw rows of every member, whatever they are."""
-    log(f"drawing {DRAWN:,} rows")
-    members = range(len(model.members))
-    return [draw(model.only(i), DRAWN, NOTHING, PLAIN, seed + i) for i in members]
-
-
 def diagnose_run(
-    model: FrameworkModel, parts: Parts, drawn: Sequence[pl.DataFrame], *, seed: int = 0, log: Log
-) -> Diagnosis:
-    """Hold rows drawn of every member against real ones; see `diagnose`."""
+    model: FrameworkModel, parts: Parts, *, seed: int = 0, log: Log
+) -> tuple[Diagnosis, list[pl.DataFrame]]:
+    """Hold rows drawn of every member against real ones, see `diagnose`; the rows come too."""
+    log(f"drawing {DRAWN:,} rows")
+    members = [model.only(i) for i in range(len(model.members))]
+    drawn = [draw(one, DRAWN, NOTHING, PLAIN, seed + i) for i, one in enumerate(members)]
+    coldest = draw(members[0], 2_000, NOTHING, Dials(temperature=1e-4), seed)
     log("comparing them with real rows")
-    first = model.only(0)
-    return diagnose(
+    found = diagnose(
         parts.frames["train"],
         parts.frames["test"],
         drawn,
-        argmax=draw(first, 2_000, NOTHING, Dials(temperature=1e-4), seed),
-        model=model_facts(first, parts.records["test"]),
+        argmax=coldest,
+        model=model_facts(members[0], parts.records["test"]),
         layout=Layout.among(drawn[0].columns),
     )
+    return found, drawn
+
+
+def doctor(
+    run: RunFolder, data: Paths | None, progress: Progress, *, mapping: Sequence[str] = ()
+) -> Diagnosis:
+    """Draw rows and diagnose them, or take the diagnosis of the last score."""
+    model: FrameworkModel = run.model()  # read even where it is not needed, so that damage shows
+    if data is None:
+        return run.require_health(Diagnosis)
+    bound = parse_mapping(mapping, model.schema.schema.columns)
+    with progress.stage("diagnosing") as step:
+        return diagnose_run(model, parts_of(model, data, bound, run.split()), log=step)[0]
 
 
 def model_facts(model: FrameworkModel, records: Records, seed: int = 0) -> ModelFacts:
@@ -146,28 +159,27 @@ def model_facts(model: FrameworkModel, records: Records, seed: int = 0) -> Model
     )
 
 
-def score_framework_run(
-    run: RunFolder, data: Any, *, mapping: Mapping[str, str], seed: int = 0,
-    log: Log = lambda _: None,
-) -> Scorecard:  # fmt: skip
+def score(
+    run: RunFolder, data: Any, progress: Progress, *, mapping: Sequence[str] = ()
+) -> Scorecard:
     """Score a finished run; write scorecard.json, health.json, and the rows that the page shows."""
-    model: FrameworkModel = run.model()
-    parts = parts_of(model, data, mapping, run.split())
-    card = _reconstruction(model, parts).scorecard(Bootstrap(resamples=500))
-    drawn = draw_rows(model, seed=seed, log=log)
-    found = diagnose_run(model, parts, drawn, seed=seed, log=log)
-    notes = tuple(finding.text for finding in found.findings)
-    card = card.merge(Scorecard(tuple(_generation(found, len(model.members))), notes))
-    made = [table_of(frame).with_columns(member=i) for i, frame in enumerate(drawn)]
-    for name in model.condition_names:
-        log(f"asking for {name}")
-        obeyed, asked = _obedience(model, name, seed)
-        card = card.merge(obeyed)
-        made += asked
+    bound, model = parse_mapping(mapping, run.recipe().columns), run.model()
+    with progress.stage("scoring on held-out families") as step:
+        parts = parts_of(model, data, bound, run.split())
+        card = _reconstruction(model, parts).scorecard(Bootstrap(resamples=500))
+        found, drawn = diagnose_run(model, parts, log=step)
+        rows = found.score_rows(SPLIT)
+        card = card.merge(Scorecard(rows, tuple(finding.text for finding in found.findings)))
+        made = [table_of(frame).with_columns(member=i) for i, frame in enumerate(drawn)]
+        for name in model.condition_names:
+            step(f"asking for {name}")
+            obeyed, asked = _obedience(model, name)
+            card = card.merge(obeyed)
+            made += asked
     card.write(run.scorecard_file)
     run.write_json(run.health_file, found.to_dict())
     write_table(parts.frames["test"], run.held_out_file)
-    write_table(unlinked(parts.frames["train"], seed), run.training_file)
+    write_table(unlinked(parts.frames["train"]), run.training_file)
     # Half the size; nobody needs more digits of what was drawn.
     short = pl.selectors.float().cast(pl.Float32)
     write_table(pl.concat(made, how="diagonal").with_columns(short), run.generated_file)
@@ -203,21 +215,9 @@ def _reconstruction(model: FrameworkModel, parts: Parts) -> Evaluation:
     return Evaluation(tuple(entries))
 
 
-def _generation(found: Diagnosis, members: int) -> Iterator[ScoreRow]:
-    """The chief figures of a diagnosis as rows; what they stand beside is a method of its own."""
-    for figure in found.figures:
-        if figure.of == "model" or not figure.shown:
-            continue
-        of = figure.of if figure.n is None else f"{figure.of}, {figure.n:,} draws"
-        beside = Interval(figure.reference, figure.reference_low, figure.reference_high)
-        rows = {"vae": Interval(figure.value, figure.low, figure.high), figure.against: beside}
-        for method, value in rows.items():
-            if method == "vae" or np.isfinite(value.mean):
-                key = ScoreKey("generation", method, SPLIT, feature=of, unit="1")
-                yield key.row(figure.quantity, value, found.rows["held_out_families"], members)
-
-
-def _obedience(model: FrameworkModel, name: str, seed: int) -> tuple[Scorecard, list[pl.DataFrame]]:
+def _obedience(
+    model: FrameworkModel, name: str, seed: int = 0
+) -> tuple[Scorecard, list[pl.DataFrame]]:
     """Ask for values over the range of the training rows, and correlate what is predicted.
 
     The rows that were made come too.
@@ -257,22 +257,7 @@ def _obedience(model: FrameworkModel, name: str, seed: int) -> tuple[Scorecard, 
     return Scorecard((row,), (note,)), made
 
 
-HEADS = ("metric", "of", "value", "95 %", "beside", "which is")
-
-
-def score_cells(card: Scorecard) -> list[tuple[str, ...]]:
-    """Cells under `HEADS`: a row per quantity, what it stands beside to its right."""
-    beside = {(row.metric, row.feature): row for row in card.rows if row.method != "vae"}
-    cells: list[tuple[str, ...]] = []
-    for row in card.select(method="vae"):
-        other = beside.get((row.metric, row.feature))
-        spread = f"{row.low:.3g} to {row.high:.3g}" if np.isfinite(row.low) else ""
-        against = (f"{other.mean:.3g}", other.method) if other else ("", "")
-        cells.append((row.metric, row.feature or "", f"{row.mean:.3g}", spread, *against))
-    return cells
-
-
 def format_scorecard(card: Scorecard) -> str:
     """Lay out a card as plain text: the scores, then the notes."""
-    table = text_table(HEADS, score_cells(card), right=("value", "beside"), indent=2)
+    table = text_table(HEADS, score_cells(card.rows), right=("value", "beside"), indent=2)
     return "\n".join([SPLIT, table, "notes", *(f"  {note}" for note in card.notes)])

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import polars as pl
 
 from variolite.frameworks.columns import CELL
 from variolite.frameworks.diagnosis import Diagnosis
+from variolite.frameworks.diagnosis.comparison import HEADS, score_cells
 from variolite.frameworks.diagnosis.tallies import Tallies
 from variolite.frameworks.generation.sampling import table_of
-from variolite.frameworks.generation.score_run import HEADS, score_cells
 from variolite.frameworks.report import generation_figures as figures
 from variolite.frameworks.report.candidate_table import STYLE, candidate_table, conditions_of
 from variolite.frameworks.report.generation_figures import asked_nothing, called
@@ -28,7 +29,7 @@ from variolite.report.page import (
 from variolite.report.run_sections import about_run, provenance_section, training_section
 from variolite.report.style import figure_style
 from variolite.scoring.scorecard import Scorecard
-from variolite.training.run_folder import RunFiles, RunFolder
+from variolite.training.run_folder import RunFiles, RunFolder, read_run
 
 SHOWN = 24  # generated rows in the table
 _UNSCORED = "The run has not been scored: `variolite score RUN --data TABLE` does."
@@ -74,6 +75,11 @@ class Scored:
             f"{len(self.t.train):,} training rows, {len(self.t.held_out):,} rows of held-out "
             f"families, {each} generated rows{mean}, at temperature 1 and balance 0."
         )
+
+
+def report(run: RunFolder) -> Path:
+    """Write the page of a run."""
+    return run.write_page(framework_page(read_run(run)))
 
 
 def framework_page(files: RunFiles) -> str:
@@ -187,5 +193,5 @@ def _scores(card: Scorecard | None) -> Section:
     title = "Scores on held-out families"
     if card is None:
         return missing("scores", title, "There is no scorecard yet.")
-    table = Table(HEADS, score_cells(card), numbers_from=2, sortable=True)
+    table = Table(HEADS, score_cells(card.rows), numbers_from=2, sortable=True)
     return Section("scores", title, [table, Paragraph(_MEANING, "remark")])
