@@ -1,0 +1,1 @@
+"""Planning: which candidate to measure next, for the money that is left."""
