@@ -36,6 +36,12 @@ def test_what_was_found_with_other_settings_is_neither_taken_nor_lost(tmp_path):
     assert not again.path.exists()
 
 
+def test_a_command_that_found_nothing_leaves_nothing(tmp_path):
+    with pytest.raises(DataError, match="too early"), Journal(tmp_path / "journal", {}):
+        raise DataError("too early")
+    assert not [*tmp_path.iterdir()]
+
+
 def test_one_damaged_line_costs_itself_only(tmp_path):
     out = tmp_path / "journal"
     with Journal(out, {}) as begun:

@@ -64,6 +64,8 @@ class Journal:
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
+        if not self.found:  # Nothing to resume from.
+            self.path.unlink(missing_ok=True)
 
     def write(self, key: str, row: Row) -> None:
         """Keep a row, even if this process is killed after it."""

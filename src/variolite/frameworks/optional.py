@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from importlib.util import find_spec
+from typing import Any
 
 from variolite.errors import DataError
 
@@ -22,6 +24,18 @@ DESCRIBING = ("mofstructure", "autografs", "rdkit")
 def is_there(module: str) -> bool:
     """Whether a module can be imported; it is not."""
     return find_spec(module) is not None
+
+
+def load(module: str) -> Any:
+    """Import a module of the extra; raises a DataError where its package is broken."""
+    try:
+        return import_module(module)
+    except ImportError as error:
+        package, purpose = PACKAGES[module.partition(".")[0]]
+        raise DataError(
+            f"{package} is needed for {purpose}, and cannot be imported ({error})",
+            hint=f"run pip install --force-reinstall {package}",
+        ) from None
 
 
 def require(*modules: str) -> None:

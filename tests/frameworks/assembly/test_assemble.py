@@ -97,6 +97,22 @@ def test_a_run_resumes(table, units, tmp_path):
     assert (out / "assembled.jsonl").read_text().count("\n") == before.count("\n") + 1
 
 
+def test_what_was_assembled_can_be_assembled_again(table, units, tmp_path):
+    first = run(table, tmp_path / "one", units)
+    again = run(tmp_path / "one" / "candidates.csv", tmp_path / "two", units)
+    assert again["a_requested"].to_list() == [99.0] * 6
+    assert set(again.columns) == set(first.columns)
+    for column in ("name", "net_built", "failure", "a", "void_fraction"):
+        assert again[column].to_list() == first[column].to_list()
+
+
+def test_names_that_cannot_be_names_of_files_are_kept_beside(table, units, tmp_path):
+    pl.DataFrame(ROWS).with_columns(name=pl.lit("a/b")).head(2).write_csv(table)
+    result = run(table, tmp_path / "out", units)
+    assert result["name_requested"].to_list() == ["a/b"] * 2
+    assert result["file"].to_list() == ["a_b.cif", "a_b-2.cif"]
+
+
 def test_a_folder_belongs_to_one_table_and_its_units(table, units, tmp_path):
     out, other = tmp_path / "out", tmp_path / "other.csv"
     run(table, out, units)

@@ -55,6 +55,11 @@ def folder(tmp_path):
     return tmp_path
 
 
+def test_names_of_units_may_look_like_numbers(tmp_path):
+    candidates(nodes=[1, 2, 3], net=["1", "2", "3"]).write_csv(tmp_path / "candidates.csv")
+    assert "What came of the candidates" in candidates_page(tmp_path)
+
+
 def table_of(frame, **settings):
     table = candidate_table(frame, **settings)
     return [dict(zip(table.head, row, strict=True)) for row in table.rows], table

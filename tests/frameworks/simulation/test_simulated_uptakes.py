@@ -103,6 +103,20 @@ def test_what_is_no_pressure_is_refused(text):
         parse_pressure(text)
 
 
+@pytest.mark.parametrize("pressure", [1e14, 1e-9])
+def test_a_pressure_that_no_gas_has_is_refused(tmp_path, pressure):
+    with pytest.raises(DataError, match=r"range of the model\. Give 0\.001 to 1e\+08 Pa"):
+        simulate_table([tmp_path], tmp_path / "out.csv", Settings("N2", pressure))
+
+
+def test_what_is_doubtful_about_a_structure_is_noted(tmp_path):
+    path = salt(tmp_path, "_atom_site_charge\n", 0.9, -0.9)
+    path.write_text(path.read_text().replace("loop_", "_chemical_formula_sum 'Na4 Cl5'\nloop_"))
+    notes = []
+    read_structure(path, notes.append)
+    assert notes == ["the sites differ from the formula sum: Cl 4, not 5"]
+
+
 def test_names_that_are_not_known_are_answered_with_those_that_are():
     with pytest.raises(DataError, match="Known are CO2, N2"):
         find_gas("xenon")

@@ -305,5 +305,11 @@ def _table(frame: pl.DataFrame, names: Iterable[str], rows: Sequence[Row]) -> pl
         for row in rows
     ]
     added = pl.DataFrame(texts, schema=dict(_COLUMNS), orient="row")
-    clash = {name: f"{name}_requested" for name in _COLUMNS if name in frame.columns}
-    return frame.rename(clash).with_columns(pl.Series("name", list(names)), *added.get_columns())
+    added = added.with_columns(pl.Series("name", list(names)))
+    clash = {name for name in _COLUMNS if name in frame.columns}
+    if "built" in clash:  # What came of an earlier assembling is no request.
+        frame, clash = frame.drop(clash), set()
+    if "name" in frame.columns and not frame["name"].equals(added["name"]):
+        clash.add("name")
+    frame = frame.rename({name: f"{name}_requested" for name in clash})
+    return frame.with_columns(added.get_columns())

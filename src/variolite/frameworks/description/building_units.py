@@ -12,7 +12,6 @@ import os
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from importlib import import_module
 from itertools import combinations
 from typing import Any
 
@@ -24,6 +23,7 @@ from variolite.errors import DataError
 from variolite.frameworks.assembly.net_signatures import identify
 from variolite.frameworks.assembly.nets import interpenetration
 from variolite.frameworks.linkers import read_linker, skeleton
+from variolite.frameworks.optional import load
 
 _ACID_BOND = 0.82  # Angstrom: half a bond of two carbons; that to phosphorus or a metal is longer
 _MARK, _MARKED = "At", 2.2  # an element that stands for a carboxyl group, and its bond to carbon
@@ -42,7 +42,7 @@ def silence() -> None:
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
     for module in ("autografs.deconstruct", "mofstructure.mofdeconstructor"):
-        import_module(module)
+        load(module)
 
 
 def read_by_mofstructure(crystal: Crystal) -> dict[str, Any]:

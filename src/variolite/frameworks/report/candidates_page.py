@@ -14,7 +14,7 @@ from variolite.crystals.report import structure_views as views
 from variolite.errors import DataError
 from variolite.frameworks.assembly.structure_checks import CHECKS
 from variolite.frameworks.assembly.unit_library import Unit
-from variolite.frameworks.columns import split
+from variolite.frameworks.columns import SETS, split
 from variolite.frameworks.optional import is_there
 from variolite.frameworks.report.candidate_table import (
     MOST_ROWS,
@@ -67,7 +67,7 @@ def candidates_page(folder: Path, units: Mapping[str, Unit] | None = None) -> st
     hint = "Give a folder that `variolite frameworks assemble --out` wrote"
     if not table.is_file():
         raise DataError("there are no candidates here", where=str(folder), hint=hint)
-    frame = read_table(table, text=_OUTCOME)
+    frame = read_table(table, text=(*_OUTCOME, "net", *SETS))
     if absent := [name for name in _OUTCOME if name not in frame.columns]:
         raise DataError(f"has no column {absent[0]!r}", where=str(table), hint=hint)
     frame = frame.with_columns(

@@ -12,7 +12,6 @@ import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib import import_module
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
@@ -21,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from variolite.crystals.crystals import Crystal, cell_parameters
 from variolite.crystals.elements import MASSES, SYMBOLS
-from variolite.frameworks.optional import require
+from variolite.frameworks.optional import load, require
 from variolite.frameworks.simulation.force_field import find_gas, framework_model, lennard_jones
 from variolite.frameworks.simulation.supercell import compact_supercell, repeated
 
@@ -196,7 +195,7 @@ def load_raspalib() -> Any:
     require("raspalib")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that OpenCL, which is not used, is missing
-        return import_module("raspalib")
+        return load("raspalib")
 
 
 def prepare(crystal: Crystal, cells: Integers, charges: Floats, settings: Settings) -> Any:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
 from variolite.crystals.crystals import Crystal
-from variolite.crystals.files.checks import Limits
+from variolite.crystals.files.checks import HARMLESS, Limits
 from variolite.crystals.files.reading import read_all
 from variolite.crystals.files.sources import find_files
 from variolite.errors import DataError, ShortfallError
@@ -26,6 +26,7 @@ from variolite.records.files.writing import write_text_atomic
 from variolite.records.units import can_convert, convert, kindred
 
 _LARGEST = Limits(max_atoms=5000)
+_PRESSURES = (1e-3, 1e8)  # Pa
 _SLOWER = 2.0  # times the limit after which a process is killed that did not stop by itself
 _START = 60.0
 _SHOWN = 5
@@ -58,10 +59,14 @@ def simulate_table(
     written, if a structure has no uptake.
     """
     progress = progress or Progress()
+    if not _PRESSURES[0] <= settings.pressure <= _PRESSURES[1]:
+        low, high = _PRESSURES
+        what = f"{settings.pressure:g} Pa is out of the range of the model"
+        raise DataError(what, where="--pressure", hint=f"Give {low:g} to {high:g} Pa")
     require("raspalib", *(["autografs"] if settings.charges == "eqeq" else []))
     require_writable(out)
     record, gas = settings.record(), find_gas(settings.gas).key
-    files = [str(path) for path, kind in find_files(paths) if kind == "cif"]
+    files = [*dict.fromkeys(str(path) for path, kind in find_files(paths) if kind == "cif")]
     if not files:
         where, hint = ", ".join(map(str, paths)) or None, "Give CIF files or folders of them"
         raise DataError("there are no CIF files", where=where, hint=hint)
@@ -115,15 +120,23 @@ def simulate_table(
 
 def simulate_file(file: str, settings: Settings) -> Row:
     """Simulate the structure in a file; a task for a worker process."""
-    crystal = read_structure(Path(file))
-    return simulate(crystal, partial_charges(crystal, Path(file), settings.charges), settings)
+    notes: list[str] = []
+    crystal = read_structure(Path(file), notes.append)
+    row = simulate(crystal, partial_charges(crystal, Path(file), settings.charges), settings)
+    return {**row, "problem": "; ".join(filter(None, [*notes, row["problem"]]))}
 
 
-def read_structure(path: Path) -> Crystal:
-    """Read the only structure of a file; raises a DataError where it cannot be used."""
+def read_structure(path: Path, note: Callable[[str], object] = lambda _: None) -> Crystal:
+    """Read the only structure of a file; raises a DataError where it cannot be used.
+
+    ``note`` is called with what is doubtful about it.
+    """
     reading = read_all([path], limits=_LARGEST)
     if len(reading.rejects):
         raise DataError(str(reading.rejects["reason"][0]))
     if len(reading.crystals) != 1:
         raise DataError(f"it holds {len(reading.crystals)} structures: give a file for each")
+    for doubt in reading.notes["note"]:
+        if doubt not in HARMLESS:
+            note(doubt)
     return reading.crystals[0]
