@@ -57,22 +57,15 @@ def skeleton(smiles: str) -> str | None:
     None for molecules without a carbon outside of carboxyl groups.
     """
     chem = _rdkit()
-    molecule = chem.RWMol(chem.MolFromSmiles(smiles))
+    from rdkit.Chem.rdMolHash import HashFunction, MolHash
+
+    molecule = chem.MolFromSmiles(smiles)
     acid = chem.MolFromSmarts("[CX3](=O)[OX2H1,OX1-]")
     acids = {match[0] for match in molecule.GetSubstructMatches(acid)}
     if all(a.GetIdx() in acids for a in molecule.GetAtoms() if a.GetSymbol() == "C"):
         return None
-    for bond in molecule.GetBonds():
-        bond.SetBondType(chem.BondType.SINGLE)
-        bond.SetIsAromatic(False)
-        bond.SetStereo(chem.BondStereo.STEREONONE)
-    for atom in molecule.GetAtoms():
-        atom.SetIsAromatic(False)
-        atom.SetFormalCharge(0)
-        atom.SetNumExplicitHs(0)
-        atom.SetNoImplicit(True)
-        atom.SetChiralTag(chem.ChiralType.CHI_UNSPECIFIED)
-    return str(chem.MolToSmiles(molecule))
+    chem.RemoveStereochemistry(molecule)
+    return str(MolHash(molecule, HashFunction.ElementGraph))
 
 
 def _rdkit() -> Any:
@@ -221,26 +214,14 @@ def _is_odd(atom: Any) -> bool:
 FINGERPRINT = 512
 """Bins of the fingerprint: counts of atom environments up to two bonds wide."""
 
-DESCRIPTORS = (
-    "heavy_atoms",
-    "molar_mass",
-    "rings",
-    "aromatic_rings",
-    "rotatable_bonds",
-    "longest_path",
-    "polar_surface",
-    "log_partition",
-    "carboxyl_groups",
-    "pyridine_nitrogens",
-    "azole_nitrogens",
-    "amine_nitrogens",
-    "oxygens",
-    "sulphurs",
-    "phosphorus",
-    "halogens",
+_BY_RDKIT = (
+    "HeavyAtomCount",
+    "MolWt",
+    "RingCount",
+    "NumAromaticRings",
+    "NumRotatableBonds",
+    "TPSA",
 )
-"""What the features say beyond the fingerprint."""
-
 _GROUPS = {
     "carboxyl_groups": "[CX3](=O)[OX2H1,OX1-]",
     "pyridine_nitrogens": "[nX2;r6]",
@@ -251,6 +232,8 @@ _GROUPS = {
     "phosphorus": "[#15]",
     "halogens": "[F,Cl,Br,I]",
 }
+DESCRIPTORS = (*_BY_RDKIT, *_GROUPS, "longest_path", "MolLogP")
+"""What the features say beyond the fingerprint."""
 
 
 def linker_features(smiles: Sequence[str]) -> NDArray[np.float32]:
@@ -259,32 +242,29 @@ def linker_features(smiles: Sequence[str]) -> NDArray[np.float32]:
     F is `FINGERPRINT` + len(`DESCRIPTORS`). All are log(1 + x) but the partition coefficient, so
     that a large linker is no outlier. Raises `DataError` on what is no molecule.
     """
-    rows = [np.concatenate([_counts(m), _descriptors(m)]) for m in _molecules(smiles)]
-    width = FINGERPRINT + len(DESCRIPTORS)
-    return np.array(rows, dtype=np.float32).reshape(-1, width)
+    from rdkit.Chem import Descriptors, GetDistanceMatrix
+
+    rows = []
+    for molecule in _molecules(smiles):
+        distances = GetDistanceMatrix(molecule)
+        values = [
+            *_generator().GetCountFingerprintAsNumPy(molecule),
+            *(getattr(Descriptors, name)(molecule) for name in _BY_RDKIT),
+            *(len(molecule.GetSubstructMatches(pattern)) for pattern in _patterns()),
+            distances[distances < 1e6].max(),  # parts of a salt are infinitely far apart
+        ]
+        rows.append([*np.log1p(values), Descriptors.MolLogP(molecule)])  # type: ignore[attr-defined]
+    return np.array(rows, dtype=np.float32).reshape(-1, FINGERPRINT + len(DESCRIPTORS))
 
 
-def nearest_linkers(
-    smiles: Sequence[str], library: Sequence[str], k: int = 1
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return places in the library and Tanimoto similarities of the ``k`` most alike, (n, k)."""
-    if not 1 <= k <= len(library):
-        what = f"{k} nearest linkers were asked of a library of {len(library)}"
-        raise DataError(what, hint="ask for at least one, and for no more than there are")
-    given = np.array([_counts(m) for m in _molecules(smiles)]).reshape(-1, FINGERPRINT)
-    known = np.array([_counts(m) for m in _molecules(library)])
-    # Counts, not logarithms.
-    similar = tanimoto(np.expm1(given), np.expm1(known))
-    places = np.argsort(-similar, axis=1, kind="stable")[:, :k]
-    return places, np.take_along_axis(similar, places, axis=1)
+def nearest_linker(smiles: str, known: Sequence[str]) -> tuple[str, float]:
+    """Return the known linker most like a molecule, and their Tanimoto similarity."""
+    from rdkit.DataStructs import BulkTanimotoSimilarity
 
-
-def tanimoto(counts: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Similarity of counts (n, F) and (m, F), (n, m): what is shared over what there is."""
-    shared = np.array([np.minimum(one, others).sum(axis=1) for one in counts])
-    shared = shared.reshape(len(counts), len(others))
-    both = counts.sum(axis=1)[:, None] + others.sum(axis=1) - shared
-    return np.asarray(shared / both)
+    own, *others = map(_generator().GetCountFingerprint, _molecules([smiles, *known]))
+    similar = BulkTanimotoSimilarity(own, others)
+    best = int(np.argmax(similar))
+    return known[best], similar[best]
 
 
 def _molecules(smiles: Iterable[str]) -> Iterator[Any]:
@@ -297,11 +277,6 @@ def _molecules(smiles: Iterable[str]) -> Iterator[Any]:
         yield molecule
 
 
-def _counts(molecule: Any) -> NDArray[np.float64]:
-    counts: NDArray[np.uint32] = _generator().GetCountFingerprintAsNumPy(molecule)
-    return np.log1p(counts, dtype=np.float64)
-
-
 @lru_cache(maxsize=1)
 def _generator() -> Any:
     from rdkit.Chem.rdFingerprintGenerator import GetMorganGenerator
@@ -310,26 +285,5 @@ def _generator() -> Any:
 
 
 @lru_cache(maxsize=1)
-def _patterns() -> dict[str, Any]:
-    chem = _rdkit()
-    return {name: chem.MolFromSmarts(pattern) for name, pattern in _GROUPS.items()}
-
-
-def _descriptors(molecule: Any) -> NDArray[np.float64]:
-    from rdkit.Chem import Crippen, Descriptors, GetDistanceMatrix, rdMolDescriptors
-
-    distances = GetDistanceMatrix(molecule)
-    values = {
-        "heavy_atoms": molecule.GetNumHeavyAtoms(),
-        "molar_mass": Descriptors.MolWt(molecule),  # type: ignore[attr-defined]
-        "rings": rdMolDescriptors.CalcNumRings(molecule),
-        "aromatic_rings": rdMolDescriptors.CalcNumAromaticRings(molecule),
-        "rotatable_bonds": rdMolDescriptors.CalcNumRotatableBonds(molecule),
-        # Parts of a salt are infinitely far apart.
-        "longest_path": distances[distances < 1e6].max(),
-        "polar_surface": rdMolDescriptors.CalcTPSA(molecule),
-        **{name: len(molecule.GetSubstructMatches(p)) for name, p in _patterns().items()},
-    }
-    logs = {name: np.log1p(value) for name, value in values.items()}
-    logs["log_partition"] = Crippen.MolLogP(molecule)  # type: ignore[attr-defined]
-    return np.array([logs[name] for name in DESCRIPTORS])
+def _patterns() -> list[Any]:
+    return [_rdkit().MolFromSmarts(pattern) for pattern in _GROUPS.values()]

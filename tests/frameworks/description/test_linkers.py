@@ -8,7 +8,7 @@ from variolite.frameworks.linkers import (
     DESCRIPTORS,
     FINGERPRINT,
     linker_features,
-    nearest_linkers,
+    nearest_linker,
     read_linker,
 )
 
@@ -63,7 +63,7 @@ def test_features_count_what_is_in_a_molecule():
     assert found["carboxyl_groups"] == pytest.approx(2)
     assert found["oxygens"] == pytest.approx(4)
     assert found["longest_path"] == pytest.approx(7)
-    assert found["molar_mass"] == pytest.approx(166.13, abs=0.01)
+    assert found["MolWt"] == pytest.approx(166.13, abs=0.01)
     # Environments of no, one and two bonds of all twelve heavy atoms, less the repeated ones.
     assert np.expm1(features[0, :FINGERPRINT]).sum() >= 24
     assert linker_features([]).shape == (0, features.shape[1])
@@ -72,15 +72,15 @@ def test_features_count_what_is_in_a_molecule():
 def test_the_nearest_linker_is_the_most_alike():
     library = ["c1cc(-c2ccncc2)ccn1", TEREPHTHALIC, "Nc1cc(C(=O)O)ccc1C(=O)O", "c1c[nH]cn1"]
 
-    places, similar = nearest_linkers(["O=C(O)c1ccc(C(=O)O)c(Cl)c1", TEREPHTHALIC], library, 2)
-
-    assert places.tolist() == [[2, 1], [1, 2]]
-    assert similar[1, 0] == 1
-    assert (similar[:, 1] < 0.8).all()
+    chlorinated = "O=C(O)c1ccc(C(=O)O)c(Cl)c1"
+    assert nearest_linker(TEREPHTHALIC, library) == (TEREPHTHALIC, 1.0)
+    assert nearest_linker(chlorinated, library)[0] == library[2]
+    # What is shared of the counts of fragments over what there is.
+    both = np.expm1(linker_features([chlorinated, library[2]])[:, :FINGERPRINT])
+    share = both.min(axis=0).sum() / both.max(axis=0).sum()
+    assert nearest_linker(chlorinated, library)[1] == pytest.approx(share, rel=1e-5)
 
 
 def test_what_cannot_be_embedded_is_named():
     with pytest.raises(DataError, match="'no molecule' is no molecule"):
         linker_features(["c1c[nH]cn1", "no molecule"])
-    with pytest.raises(DataError, match="5 nearest linkers were asked of a library of 1"):
-        nearest_linkers([TEREPHTHALIC], [TEREPHTHALIC], 5)

@@ -178,34 +178,46 @@ def _net_of(topology: Any) -> Net:
     )
 
 
-def periodic_parts(
+def unwrapped(
     count: int, first: Integers, second: Integers, shifts: Integers
-) -> list[tuple[Integers, Integers]]:
-    """Connected parts of a graph that repeats in a lattice: their vertices, and their loops.
+) -> tuple[Integers, Integers]:
+    """Parts of a graph that repeats in a lattice: number of the part of each vertex, and its cell.
 
-    Edges lead from vertex ``first`` to ``second`` in the cell ``shifts``, (E, 3). The loops (m, 3)
-    of a part are the translations that its cycles come to.
+    Edges lead from vertex ``first`` to ``second`` in the cell ``shifts``, (E, 3). Cells are those
+    in which a tree of edges reaches vertices from the first of their part, (V, 3).
     """
-    joined: list[list[tuple[int, Integers]]] = [[] for _ in range(count)]
-    for i, j, offset in zip(first.tolist(), second.tolist(), shifts, strict=True):
-        joined[i].append((j, offset))
-        joined[j].append((i, -offset))
-    label, cells = np.full(count, -1), np.zeros((count, 3), dtype=np.int64)
-    number = 0
+    joined: list[list[tuple[int, int, int, int]]] = [[] for _ in range(count)]
+    for i, j, (x, y, z) in zip(first.tolist(), second.tolist(), shifts.tolist(), strict=True):
+        joined[i].append((j, x, y, z))
+        joined[j].append((i, -x, -y, -z))
+    label, cells, number = [-1] * count, [(0, 0, 0)] * count, 0
     for start in range(count):
         if label[start] >= 0:
             continue
         label[start], stack = number, [start]
         while stack:
             here = stack.pop()
-            for there, offset in joined[here]:
+            a, b, c = cells[here]
+            for there, x, y, z in joined[here]:
                 if label[there] < 0:
-                    label[there], cells[there] = number, cells[here] + offset
+                    label[there], cells[there] = number, (a + x, b + y, c + z)
                     stack.append(there)
         number += 1
+    return np.array(label), np.array(cells, dtype=np.int64).reshape(-1, 3)
+
+
+def periodic_parts(
+    count: int, first: Integers, second: Integers, shifts: Integers
+) -> list[tuple[Integers, Integers]]:
+    """Vertices of every part of a graph that repeats in a lattice, and its loops; see `unwrapped`.
+
+    The loops (m, 3) of a part are the translations that its cycles come to.
+    """
+    label, cells = unwrapped(count, first, second, shifts)
     loops = cells[first] + shifts - cells[second]
     loops, owner = loops[loops.any(axis=1)], label[first][loops.any(axis=1)]
-    return [(np.flatnonzero(label == part), loops[owner == part]) for part in range(number)]
+    parts = range(label.max(initial=-1) + 1)
+    return [(np.flatnonzero(label == part), loops[owner == part]) for part in parts]
 
 
 def interpenetration(edges: Iterable[tuple[int, int, Sequence[int]]]) -> int:

@@ -17,16 +17,18 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 from scipy.spatial import ConvexHull, cKDTree
 
 from variolite.crystals.crystals import Crystal
 from variolite.crystals.elements import ATOMIC_NUMBERS, MASSES
+from variolite.frameworks.assembly.nets import unwrapped
 from variolite.frameworks.columns import PROBE
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Flags = NDArray[np.bool_]
-Shift = tuple[int, int, int]
 
 _CCDC = """
 H 1.09 He 1.4 Li 1.82 C 1.7 N 1.55 O 1.52 F 1.47 Ne 1.54 Na 2.27 Mg 1.73 Si 2.1 P 1.8 S 1.8 Cl 1.75
@@ -217,64 +219,41 @@ class Holes:
         away = base[order[:, 0]] - base[order[:, 1]]
         return cls(places, radii, corners, cells, first, second, away, widths)
 
+    @cached_property
+    def loops(self) -> Flags:
+        """Which windows close a path from a hole to an image of it, with none wider, (W,)."""
+        count = len(self.radii)
+        # A tree of the widest windows, by their ranks; to go around by the tree is never narrower.
+        order = np.argsort(-self.widths, kind="stable")
+        low, high = np.sort([self.first[order], self.second[order]], axis=0)
+        _, ranks = np.unique(low * count + high, return_index=True)
+        ranks = ranks[(low[ranks] < high[ranks]) & (self.widths[order[ranks]] >= _LEAST)]
+        graph = coo_array((ranks + 1, (low[ranks], high[ranks])), (count, count))
+        tree = order[minimum_spanning_tree(graph).data.astype(np.int64) - 1]
+        _, cells = unwrapped(count, self.first[tree], self.second[tree], self.cells[tree])
+        around = cells[self.first] + self.cells - cells[self.second]
+        loops: Flags = around.any(axis=1) & (self.widths >= _LEAST)
+        return loops
+
+    def joined(self, least: float) -> Integers:
+        """Number of the set of holes that each belongs to, (n,), joined by windows this wide."""
+        wide = self.widths >= least
+        ends = self.first[wide], self.second[wide]
+        graph = coo_array((np.ones(len(ends[0])), ends), (len(self.radii), len(self.radii)))
+        return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
+
     def widest_path(self) -> tuple[float, float]:
         """Return the radii of the largest sphere that passes, and of the largest hole it passes."""
-        sets = _Sets(len(self.radii))
-        top = self.radii.tolist()
-        for window, (one, two, looped) in self._joined(sets, _LEAST):
-            if looped:
-                return float(self.widths[window]), float(top[one])
-            top[one] = max(top[one], top[two])
-        return 0.0, 0.0
+        if not self.loops.any():
+            return 0.0, 0.0
+        window = int(np.argmax(np.where(self.loops, self.widths, 0.0)))
+        limit, label = float(self.widths[window]), self.joined(self.widths[window])
+        return limit, float(self.radii[label == label[self.first[window]]].max())
 
     def open_to(self, probe: float) -> Flags:
-        """Whether a probe in a hole can travel on for ever, (n,)."""
-        sets = _Sets(len(self.radii))
-        endless = np.zeros(len(self.radii), dtype=np.bool_)
-        for _, (one, two, looped) in self._joined(sets, probe):
-            endless[one] |= endless[two] | looped
-        return np.array([endless[sets.root(hole)[0]] for hole in range(len(endless))])
-
-    def _joined(self, sets: _Sets, least: float):  # type: ignore[no-untyped-def]
-        wide = np.flatnonzero(self.widths >= least)
-        for window in wide[np.argsort(-self.widths[wide])].tolist():
-            ends = int(self.first[window]), int(self.second[window])
-            joined = sets.unite(*ends, tuple(self.cells[window].tolist()))
-            if joined is not None:
-                yield window, joined
-
-
-class _Sets:
-    """Disjoint sets of things that repeat in a lattice: which are one, and how far apart."""
-
-    def __init__(self, count: int) -> None:
-        self.parents = list(range(count))
-        self.offsets: list[Shift] = [(0, 0, 0)] * count
-
-    def root(self, item: int) -> tuple[int, Shift]:
-        """Return what stands for a set, and the cell of the item as seen from there."""
-        path = []
-        while self.parents[item] != item:
-            path.append(item)
-            item = self.parents[item]
-        sum_ = (0, 0, 0)
-        for passed in reversed(path):
-            x, y, z = self.offsets[passed]
-            sum_ = (sum_[0] + x, sum_[1] + y, sum_[2] + z)
-            self.parents[passed], self.offsets[passed] = item, sum_
-        return item, sum_
-
-    def unite(self, one: int, two: int, cells: Shift) -> tuple[int, int, bool] | None:
-        """Join an item to the image of another; return both roots, and whether they were one.
-
-        None where they were one already, without a translation between them.
-        """
-        (first, a), (second, b) = self.root(one), self.root(two)
-        away = (a[0] + cells[0] - b[0], a[1] + cells[1] - b[1], a[2] + cells[2] - b[2])
-        if first == second:
-            return None if away == (0, 0, 0) else (first, second, True)
-        self.parents[second], self.offsets[second] = first, away
-        return first, second, False
+        """Whether a probe in a hole can leave it without end, (n,)."""
+        label = self.joined(probe)
+        return np.isin(label, label[self.first[self.loops & (self.widths >= probe)]])
 
 
 def _without_translation(atoms: Integers, shifts: Integers) -> tuple[Integers, Integers]:
