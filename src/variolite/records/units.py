@@ -33,6 +33,7 @@ _QUANTITIES = """
 1 deg/s
 1 w/(m*k) w/mk w/(mk) w/m/k w/(m.k) wm-1k-1
 1 b/e barns/e barn/e b/electron barns/electron
+1 mol/kg mmol/g; 1e3 mol/g; 1e-3 mmol/kg umol/g
 1 gapi api gapi-units apiunits
 1 cps counts/s count/s cts/s
 """

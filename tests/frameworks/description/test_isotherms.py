@@ -84,7 +84,7 @@ def test_what_the_table_lacks_is_said(isotherms, gas, pressure, temperature, mes
     ("text", "message"),
     [
         ("name,pressure\nA,1\n", "no column for loading. It has name, pressure"),
-        ("name,p,loading [g/g]\nA,1,1\n", "the unit g/g of uptakes is not known"),
+        ("name,p,loading [g/g]\nA,1,1\n", "the unit g/g is not known here. Give it in mol/kg"),
         ("name,p [m],loading\nA,1,1\n", "the unit m is not known here. Give it in Pa"),
         ("name,p,loading\nA,0,1\n", "no row has a name, a pressure above 0 and a loading"),
         ("name,p,loading\nA,high,1\n", "'high' is not a number"),

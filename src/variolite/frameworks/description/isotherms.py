@@ -7,22 +7,18 @@ logarithm of pressure; beyond those of the table there is no label.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from variolite.errors import DataError, nearest
 from variolite.progress import Progress
 from variolite.records import read_table, require_writable, write_table
 from variolite.records.units import can_convert, convert, split_header
 
-Floats = NDArray[np.float64]
-
-_SPELLINGS: Mapping[str, tuple[str, ...]] = {
+_SPELLINGS = {
     "name": ("name", "mofname", "structure", "framework", "refcode", "id_structure"),
     "gas": ("gas", "adsorbate", "adsorptive", "molecule"),
     "pressure": ("pressure", "p", "press"),
@@ -30,8 +26,7 @@ _SPELLINGS: Mapping[str, tuple[str, ...]] = {
     "temperature": ("temperature", "temp", "t"),
     "source": ("id", "source", "force_field", "forcefield", "model", "run"),
 }
-_TEXTS = ("name", "gas", "source")
-_UPTAKES = {"mmol/g": 1.0, "mol/kg": 1.0, "mol/g": 1e3, "mmol/kg": 1e-3}
+_UNITS = {"pressure": "Pa", "loading": "mol/kg", "temperature": "K"}  # the others are texts
 _EQUAL = 0.51  # K: 298 is 298.15
 
 
@@ -59,23 +54,22 @@ def read_isotherms(path: Path) -> Isotherms:
         for meaning, spellings in _SPELLINGS.items():
             if folded in spellings:
                 headers.setdefault(meaning, header)
-    texts = [headers[meaning] for meaning in _TEXTS if meaning in headers]
-    if any(frame[header].dtype.is_numeric() for header in texts):
-        frame = read_table(path, text=texts)  # 1E10 is a name
-    found = {
-        meaning: _in_unit(frame[header], meaning, split_header(header)[1], f"{path}: {header}")
-        for meaning, header in headers.items()
-    }
     for meaning in ("name", "pressure", "loading"):
-        if meaning not in found:
+        if meaning not in headers:
             hint = f"It has {', '.join(frame.columns[:12])}"
             raise DataError(f"there is no column for {meaning}", where=str(path), hint=hint)
-    table = pl.DataFrame([series.alias(meaning) for meaning, series in found.items()])
-    for meaning in ("gas", "source"):
-        given = pl.col(meaning).fill_null("") if meaning in found else pl.lit("")
-        table = table.with_columns(given.alias(meaning))
-    if "temperature" not in found:
-        table = table.with_columns(pl.lit(None, pl.Float64).alias("temperature"))
+    texts = [header for meaning, header in headers.items() if meaning not in _UNITS]
+    if any(frame[header].dtype.is_numeric() for header in texts):
+        frame = read_table(path, text=texts)  # 1E10 is a name
+    columns = [pl.lit("").alias("gas"), pl.lit("").alias("source")]
+    columns += [pl.lit(None, pl.Float64).alias("temperature")]
+    table = frame.select(
+        *(column for column in columns if column.meta.output_name() not in headers),
+        *(
+            _in_unit(frame[header], meaning, f"{path}: {header}").alias(meaning)
+            for meaning, header in headers.items()
+        ),
+    ).with_columns(pl.col("gas", "source").fill_null(""))
     whole = table.filter(
         (pl.col("pressure") > 0)
         & pl.all_horizontal(pl.col("pressure", "loading").is_finite())
@@ -89,25 +83,18 @@ def read_isotherms(path: Path) -> Isotherms:
     return Isotherms(whole, str(path), notes)
 
 
-def _in_unit(series: pl.Series, meaning: str, unit: str | None, where: str) -> pl.Series:
-    if meaning in _TEXTS:
+def _in_unit(series: pl.Series, meaning: str, where: str) -> pl.Series:
+    wanted = _UNITS.get(meaning)
+    if wanted is None:
         return series.cast(pl.String).str.strip_chars()
     numbers = series.cast(pl.Float64, strict=False)
     if (wrong := series.filter(numbers.is_null() & series.is_not_null())).len():
         raise DataError(f"{wrong[0]!r} is not a number", where=where, hint="Leave such cells empty")
-    values = numbers.to_numpy()
-    if meaning == "loading":
-        if unit is not None and unit not in _UPTAKES:
-            hint = f"Give it in one of {', '.join(_UPTAKES)}"
-            raise DataError(f"the unit {unit} of uptakes is not known", where=where, hint=hint)
-        return pl.Series(meaning, values * _UPTAKES[unit or "mol/kg"])
-    wanted = {"pressure": "pa", "temperature": "k"}[meaning]
-    if unit is not None:
-        if not can_convert(unit, wanted):
-            hint = f"Give it in {'Pa' if wanted == 'pa' else 'K'}"
-            raise DataError(f"the unit {unit} is not known here", where=where, hint=hint)
-        values = convert(values, unit, wanted)
-    return pl.Series(meaning, values)
+    unit = split_header(series.name)[1] or wanted
+    if not can_convert(unit, wanted):
+        what = f"the unit {unit} is not known here"
+        raise DataError(what, where=where, hint=f"Give it in {wanted}")
+    return pl.Series(meaning, convert(numbers.to_numpy(), unit, wanted))
 
 
 def labels_at(
@@ -118,45 +105,35 @@ def labels_at(
     Mean and standard deviation (of the population) are over sources, such as force fields, and
     their number is ``_n``. Beside the table come sentences on what was interpolated and left out.
     """
-    frame = _of_gas(isotherms, gas)
-    frame = _of_temperature(frame, temperature, isotherms.where)
-    low, high = float(frame["pressure"].min()), float(frame["pressure"].max())  # type: ignore[arg-type]
+    where, notes = isotherms.where, [*isotherms.notes]
+    frame = _of_temperature(_of_gas(isotherms.frame, gas, where), temperature, where)
+    low, high = frame["pressure"].to_numpy().min(), frame["pressure"].to_numpy().max()
     # Single precision in files: 100000.00001 is 1 bar.
     if not low * (1 - 1e-5) <= pressure <= high * (1 + 1e-5):
-        raise DataError(
-            f"{pressure:,g} Pa is outside of the isotherms, which go from {low:,g} to {high:,g} Pa",
-            where=isotherms.where,
-            hint="Uptakes are never extrapolated: give a pressure between, or name the unit of the "
-            "column, as in pressure [bar]",
+        what = (
+            f"{pressure:,g} Pa is outside of the isotherms, which go from {low:,g} to {high:,g} Pa"
         )
-    names, values, between, outside = [], [], 0, 0
-    grouped = frame.sort("pressure").group_by(["name", "source"], maintain_order=True)
-    for (name, _), rows in grouped:
-        value, exact = _at(rows["pressure"].to_numpy(), rows["loading"].to_numpy(), pressure)
-        outside += int(np.isnan(value))
-        between += int(not exact and not np.isnan(value))
-        if not np.isnan(value):
-            names.append(name)
-            values.append(value)
-    if not names:
+        hint = "Uptakes are never extrapolated: give a pressure between, or name the unit of the "
+        raise DataError(what, where=where, hint=hint + "column, as in pressure [bar]")
+    uptakes: list[tuple[str, float]] = []
+    between = outside = 0
+    for (name, _), rows in frame.sort("pressure").group_by(["name", "source"], maintain_order=True):
+        pressures, loadings = rows["pressure"].to_numpy(), rows["loading"].to_numpy()
+        same = np.isclose(pressures, pressure, rtol=1e-5)
+        if same.any():
+            uptakes.append((name, float(loadings[same].mean())))
+        elif pressures[0] < pressure < pressures[-1]:
+            value = np.interp(np.log(pressure), np.log(pressures), loadings)
+            uptakes.append((name, float(value)))
+            between += 1
+        else:
+            outside += 1
+    if not uptakes:
         hint = "Give a pressure that they reach"
-        raise DataError(f"no isotherm reaches {pressure:,g} Pa", where=isotherms.where, hint=hint)
-    label = f"{gas.casefold()}_uptake"
-    table = (
-        pl.DataFrame({"name": names, label: values}, schema={"name": pl.String, label: pl.Float64})
-        .group_by("name", maintain_order=True)
-        .agg(
-            pl.col(label).mean(),
-            pl.col(label).std(ddof=0).alias(f"{label}_sd"),
-            pl.col(label).count().cast(pl.Int64).alias(f"{label}_n"),
-        )
-    )
-    # One source has no spread that could be seen.
-    spread = pl.when(pl.col(f"{label}_n") > 1).then(pl.col(f"{label}_sd"))
-    notes = [*isotherms.notes]
+        raise DataError(f"no isotherm reaches {pressure:,g} Pa", where=where, hint=hint)
     if isotherms.frame["temperature"].is_null().all():
         notes.append(f"no temperatures are given: all rows are taken to be at {temperature:g} K")
-    if below := sum(value < 0 for value in values):
+    if below := sum(value < 0 for _, value in uptakes):
         notes.append(f"{below:,} uptakes are below 0")
     if between:
         notes.append(
@@ -165,29 +142,30 @@ def labels_at(
         )
     if outside:
         notes.append(f"{outside:,} isotherms do not reach {pressure:,g} Pa: left out")
-    return table.with_columns(spread.alias(f"{label}_sd")), notes
+    label = f"{gas.casefold()}_uptake"
+    value, count = pl.col(label), pl.col(label).count().cast(pl.Int64)
+    table = (
+        pl.DataFrame(uptakes, schema={"name": pl.String, label: pl.Float64}, orient="row")
+        .group_by("name", maintain_order=True)
+        .agg(
+            value.mean(),
+            pl.when(count > 1).then(value.std(ddof=0)).alias(f"{label}_sd"),  # of one unknown
+            count.alias(f"{label}_n"),
+        )
+    )
+    return table, notes
 
 
-def _at(pressures: Floats, loadings: Floats, pressure: float) -> tuple[float, bool]:
-    """Return the uptake at a pressure, NaN beyond the others, and whether it is one of them."""
-    same = np.isclose(pressures, pressure, rtol=1e-5)
-    if same.any():
-        return float(loadings[same].mean()), True
-    if not pressures[0] < pressure < pressures[-1]:
-        return np.nan, False
-    return float(np.interp(np.log(pressure), np.log(pressures), loadings)), False
-
-
-def _of_gas(isotherms: Isotherms, gas: str) -> pl.DataFrame:
-    gases = isotherms.frame["gas"].unique().sort().to_list()
+def _of_gas(frame: pl.DataFrame, gas: str, where: str) -> pl.DataFrame:
+    gases = frame["gas"].unique().sort().to_list()
     if gases == [""]:
-        return isotherms.frame
+        return frame
     found = [known for known in gases if known and known.casefold() == gas.casefold()]
     if not found:
         close = nearest(gas, gases)
         hint = f"Did you mean {close}?" if close else f"There are {', '.join(filter(None, gases))}"
-        raise DataError(f"there are no isotherms of {gas!r}", where=isotherms.where, hint=hint)
-    return isotherms.frame.filter(pl.col("gas").is_in(found))
+        raise DataError(f"there are no isotherms of {gas!r}", where=where, hint=hint)
+    return frame.filter(pl.col("gas").is_in(found))
 
 
 def _of_temperature(frame: pl.DataFrame, temperature: float, where: str) -> pl.DataFrame:
