@@ -73,13 +73,13 @@ def predict(work: Path, rows: Path) -> tuple[pl.DataFrame, dict[str, float]]:
     """Predict uptakes of built frameworks by families that the generator was not trained on."""
     model: FrameworkModel = RunFolder(work / "default").model()
     split_of = RunFolder(work / "assembly").split()
-    known = model.records(rows, accept_range=True)
+    known = model.schema.apply(model.table(rows), accept_range=True)
     assert known.group is not None
     other = ~np.isin(known.group, [*split_of.train, *split_of.validation])
     uptake = pl.read_parquet(rows)["co2_uptake"].to_numpy()[known.row]
     groups = known.group[other].tolist()
     surrogate = Surrogate.fit(model.describe(known)[other], uptake[other], groups)
-    built = model.records(work / "described.parquet", accept_range=True)
+    built = model.schema.apply(model.table(work / "described.parquet"), accept_range=True)
     parts = zip(("predicted", "low", "high"), surrogate.predict(model.describe(built)), strict=True)
     names = pl.read_parquet(work / "described.parquet")["name"].to_numpy()[built.row]
     table = pl.DataFrame({"name": names, **{f"co2_uptake_{end}": v for end, v in parts}})

@@ -7,6 +7,7 @@ the readings of one molecule agree: terephthalate is terephthalic acid, an imida
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import islice, product
@@ -15,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from variolite.errors import DataError
+from variolite.errors import DataError, DataWarning
 from variolite.frameworks.optional import require
 
 _MOST_TAUTOMERS = 128
@@ -257,14 +258,33 @@ def linker_features(smiles: Sequence[str]) -> NDArray[np.float32]:
     return np.array(rows, dtype=np.float32).reshape(-1, FINGERPRINT + len(DESCRIPTORS))
 
 
-def nearest_linker(smiles: str, known: Sequence[str]) -> tuple[str, float]:
-    """Return the known linker most like a molecule, and their Tanimoto similarity."""
+def nearest_linkers(smiles: Sequence[str], known: Sequence[str]) -> dict[str, tuple[str, float]]:
+    """Return the known linker most like each molecule, and their Tanimoto similarity."""
     from rdkit.DataStructs import BulkTanimotoSimilarity
 
-    own, *others = map(_generator().GetCountFingerprint, _molecules([smiles, *known]))
-    similar = BulkTanimotoSimilarity(own, others)
-    best = int(np.argmax(similar))
-    return known[best], similar[best]
+    prints = [_generator().GetCountFingerprint(molecule) for molecule in _molecules(known)]
+    found = {}
+    for text, molecule in zip(smiles, _molecules(smiles), strict=True):
+        similar = BulkTanimotoSimilarity(_generator().GetCountFingerprint(molecule), prints)
+        best = int(np.argmax(similar))
+        found[text] = known[best], similar[best]
+    return found
+
+
+def as_known(smiles: Iterable[str], known: Sequence[str]) -> dict[str, str]:
+    """Return what a run knows of linkers: they themselves, or the most alike of its own.
+
+    Linkers that it has not met are reported in a `DataWarning`.
+    """
+    read = {text: read_linker(text).smiles or text for text in dict.fromkeys(smiles)}
+    new = sorted({one for one in read.values() if one not in known})
+    nearest = nearest_linkers(new, known) if new else {}
+    if new:
+        first, similarity = nearest[new[0]]
+        what = f"linkers: {len(new):,} are new to the run and taken as the most alike that it knows"
+        shown = f"{new[0]} as {first} (similarity {similarity:.2f}){', ...' if new[1:] else ''}"
+        warnings.warn(f"{what}: {shown}", DataWarning, stacklevel=3)
+    return {text: nearest[one][0] if one in nearest else one for text, one in read.items()}
 
 
 def _molecules(smiles: Iterable[str]) -> Iterator[Any]:

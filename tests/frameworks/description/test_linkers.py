@@ -8,7 +8,7 @@ from variolite.frameworks.linkers import (
     DESCRIPTORS,
     FINGERPRINT,
     linker_features,
-    nearest_linker,
+    nearest_linkers,
     read_linker,
 )
 
@@ -73,12 +73,12 @@ def test_the_nearest_linker_is_the_most_alike():
     library = ["c1cc(-c2ccncc2)ccn1", TEREPHTHALIC, "Nc1cc(C(=O)O)ccc1C(=O)O", "c1c[nH]cn1"]
 
     chlorinated = "O=C(O)c1ccc(C(=O)O)c(Cl)c1"
-    assert nearest_linker(TEREPHTHALIC, library) == (TEREPHTHALIC, 1.0)
-    assert nearest_linker(chlorinated, library)[0] == library[2]
+    found = nearest_linkers([TEREPHTHALIC, chlorinated], library)
+    assert found[TEREPHTHALIC] == (TEREPHTHALIC, 1.0)
     # What is shared of the counts of fragments over what there is.
     both = np.expm1(linker_features([chlorinated, library[2]])[:, :FINGERPRINT])
     share = both.min(axis=0).sum() / both.max(axis=0).sum()
-    assert nearest_linker(chlorinated, library)[1] == pytest.approx(share, rel=1e-5)
+    assert found[chlorinated] == (library[2], pytest.approx(share, rel=1e-5))
 
 
 def test_what_cannot_be_embedded_is_named():

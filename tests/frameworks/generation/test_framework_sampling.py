@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from made_up_table import COLUMNS, LINKERS, frameworks, recipe
 
-from variolite.errors import DataError, ShortfallError
+from variolite.errors import DataError, DataWarning, ShortfallError
 from variolite.frameworks.columns import CELL
 from variolite.frameworks.field import FIELD
 from variolite.frameworks.framework_table import cell_of, cell_shape
@@ -48,6 +48,21 @@ def test_requests_are_read(one):
     assert found.members == {"metals": ("Zn", "Al"), "linkers": (LINKERS[0],), "net": ("pcu",)}
     with pytest.raises(DataError, match="metals is given twice"):
         Request.parse(["metals=Zn", "metals=Al"], one)
+
+
+def test_a_linker_new_to_the_run_is_the_most_alike_that_it_knows(one):
+    chlorinated = "[O]C(=O)c1ccc(C(=O)O)c(Cl)c1"
+    with pytest.warns(DataWarning, match=r"1 are new to the run .*Cl.* as .*similarity 0\.\d\d"):
+        found = Request.parse([f"linkers={chlorinated}"], one)
+    assert found.members == {"linkers": (LINKERS[0],)}
+    frame = frameworks(4).with_columns(linkers=pl.lit(f"{chlorinated};{LINKERS[2]}"))
+    with pytest.warns(DataWarning, match="new to the run"):
+        records = one.records(frame)
+    levels = one.schema.levels["linkers"]
+    assert {levels[code] for code in records.sets["linkers"][0]} == {LINKERS[0], LINKERS[2]}
+    assert not records.report.unseen
+    with pytest.raises(DataError, match="'no molecule' is no molecule"):
+        Request.parse(["linkers=no molecule"], one)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ import torch
 from numpy.typing import NDArray
 
 from variolite.errors import DataWarning
+from variolite.frameworks.columns import join, split
 from variolite.frameworks.framework_table import read_frameworks
 from variolite.frameworks.generation.latent_prior import LatentPrior
 from variolite.frameworks.generation.surrogate import FEWEST, FOLDS, Surrogate
+from variolite.frameworks.linkers import as_known
 from variolite.records import FittedSchema, Records, Table, group_spellings
 from variolite.training.run import Prepared
 from variolite.training.storage import (
@@ -67,6 +70,19 @@ class FrameworkModel(TabularModel):
         predicted = self.predict(table.frame, absent, mapping)
         given = (pl.Series(name, predicted[f"{name}_predicted"]) for name in absent)
         return table._replace(frame=table.frame.with_columns(given))
+
+    def records(
+        self, data: Any, mapping: Mapping[str, str] | None = None, *, accept_range: bool = False
+    ) -> Records:
+        """Make records of rows, in which linkers new to the run are the most alike of its own."""
+        table = self.table(data, mapping)
+        if "linkers" in self.schema.set_names and "linkers" in table.frame.columns:
+            cells = [split(cell) for cell in table.frame["linkers"]]
+            known = as_known(chain.from_iterable(cells), self.schema.levels["linkers"])
+            given = [join(known[one] for one in cell) or None for cell in cells]
+            frame = table.frame.with_columns(pl.Series("linkers", given, pl.String))
+            table = table._replace(frame=frame)
+        return super().records(table, mapping, accept_range=accept_range)
 
     def require_whole(self) -> None:
         """Raise a ValueError where priors or surrogates are of another model."""

@@ -14,6 +14,7 @@ from variolite.arguments import parse_conditions
 from variolite.errors import DataError, ShortfallError, nearest
 from variolite.frameworks.framework_table import SHAPE, with_cells
 from variolite.frameworks.generation.framework_model import FrameworkModel
+from variolite.frameworks.linkers import as_known
 from variolite.progress import Progress
 from variolite.records import require_writable, write_table
 from variolite.records.fitted import members_of
@@ -55,6 +56,8 @@ class Request:
             members[name] = tuple(members_of(text, column.separator)) if of_set else (text,)
             if not members[name]:
                 raise DataError("this names no member", where=place, hint=f"Give {name}=FIRST")
+            if name == "linkers":
+                members[name] = tuple(as_known(members[name], schema.levels[name]).values())
             for member in members[name]:
                 if member not in schema.levels[name]:
                     what = f"the run has never met {member!r} among its {name}, and cannot make it"
