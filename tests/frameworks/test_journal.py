@@ -51,6 +51,9 @@ def test_one_damaged_line_costs_itself_only(tmp_path):
     begun.path.write_bytes(lines[0] + b"\x00\xff\n" + b"[7]\n" + lines[2])
     with Journal(out, {}) as again:
         assert again.found == {"second": {"uptake": 2.0}}
+    begun.path.write_bytes(lines[0] + lines[1] + lines[2].replace(b"2.0", b"6.0"))
+    with Journal(out, {}) as again:
+        assert again.found == {"first": {"uptake": 1.0}}
 
 
 def test_two_commands_at_one_result_are_told_apart(tmp_path):

@@ -11,6 +11,7 @@ from contextlib import suppress
 from math import inf
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 from variolite.atomic import try_lock
 from variolite.errors import DataError
@@ -21,7 +22,7 @@ Row = dict[str, Any]
 
 
 class Journal:
-    """A file of JSON lines: settings, then ``[key, row]`` for each row that is done.
+    """A file of JSON lines: settings, then ``[key, row, checksum]`` for each row that is done.
 
     It is only added to, so that a kill at any moment loses nothing. Raises a DataError on entry
     where another command is writing it, or it was begun with other settings.
@@ -53,8 +54,9 @@ class Journal:
             del lines[-1]
         for line in lines[1:]:
             with suppress(ValueError, TypeError):  # a damaged line costs its own row only
-                key, row = json.loads(line)
-                self.found |= {key: dict(row)}
+                key, row, *crc = json.loads(line)
+                if crc in ([], [_crc(key, row)]):
+                    self.found |= {key: dict(row)}
         if not self.found:
             self._file.truncate(0)
             self._add(self.settings)
@@ -70,7 +72,7 @@ class Journal:
     def write(self, key: str, row: Row) -> None:
         """Keep a row, even if this process is killed after it."""
         self.found[key] = row
-        self._add([key, row])
+        self._add([key, row, _crc(key, row)])
 
     def _add(self, entry: Any) -> None:
         self._file.write(_line(entry))
@@ -118,6 +120,10 @@ class Journal:
                 self.write(keys[place], row)
                 step(f"{count:,}/{len(left):,}", done=count)
         return {key: self.found[key] for key in tasks}
+
+
+def _crc(key: str, row: Row) -> int:
+    return crc32(json.dumps([key, row]).encode())
 
 
 def _line(entry: Any) -> bytes:

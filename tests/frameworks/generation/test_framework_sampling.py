@@ -131,8 +131,17 @@ def test_members_that_are_asked_for_are_there(one):
 
 
 def test_rows_say_what_was_asked_and_what_is_predicted(one):
-    rows, drawn = generate(one, 30, Request({"co2_uptake": 5.0}, {}), dials=PLAIN, seed=2)
+    steps = []
+    rows, drawn = generate(
+        one,
+        30,
+        Request({"co2_uptake": 5.0}, {}),
+        dials=PLAIN,
+        seed=2,
+        step=lambda text, /, *, done=None: steps.append((text, done)),
+    )
     assert drawn == 30
+    assert steps == [("30/30", 30)]
     assert rows["name"].to_list() == [f"generated_{i:05d}" for i in range(30)]
     assert rows["co2_uptake_requested"].to_list() == [5.0] * 30
     assert not {"co2_uptake", "void_fraction", "void_fraction_requested"} & set(rows.columns)

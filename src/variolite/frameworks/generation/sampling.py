@@ -15,7 +15,7 @@ from variolite.errors import DataError, ShortfallError, nearest
 from variolite.frameworks.framework_table import SHAPE, with_cells
 from variolite.frameworks.generation.framework_model import FrameworkModel
 from variolite.frameworks.linkers import as_known
-from variolite.progress import Progress
+from variolite.progress import Progress, Step
 from variolite.records import require_writable, write_table
 from variolite.records.fitted import members_of
 from variolite.training.dials import Dials
@@ -150,6 +150,7 @@ def generate(
     dials: Dials,
     seed: int = 0,
     most: int | None = None,
+    step: Step | None = None,
 ) -> tuple[pl.DataFrame, int]:
     """Draw rows until ``number`` meet the request, at most ``most``; how many were drawn too.
 
@@ -166,6 +167,8 @@ def generate(
         met = rows.with_row_index("at").filter(request.met(model)).head(number - accepted)
         accepted += met.height
         found.append(met.drop("at"))
+        if step is not None:
+            step(f"{accepted:,}/{number:,}", done=accepted)
         if accepted == number:
             drawn += int(met["at"][-1]) + 1
             break
@@ -223,8 +226,8 @@ def generate_table(
     for line in outside(model, request):
         progress.note(line)
     most = None if max_attempts is None else max_attempts * number
-    with progress.stage("generating"):
-        rows, drawn = generate(model, number, request, dials=dials, seed=seed, most=most)
+    with progress.stage("generating", number) as step:
+        rows, drawn = generate(model, number, request, dials=dials, seed=seed, most=most, step=step)
     progress.note(
         f"{rows.height:,} of {drawn:,} rows drawn meet the request; temperature "
         f"{temperature:g}, balance {balance:g}, seed {seed}"
