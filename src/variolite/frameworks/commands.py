@@ -18,36 +18,37 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
+_Structures = Annotated[
+    list[Path],
+    typer.Argument(metavar="CIFS...", help="CIF files, or folders of them."),
+]
 _Workers = Annotated[
     int | None, typer.Option(min=1, help="Processes; as many as there are cores by default.")
+]
+_Limit = Annotated[
+    float, typer.Option(min=1.0, metavar="SECONDS", help="Most time for one structure.")
 ]
 _Pressure = Annotated[
     str, typer.Option(metavar="VALUE", help="With its unit: 1bar, 15kPa, 0.15 bar.")
 ]
+_Temperature = Annotated[float, typer.Option(min=50.0, max=1000.0, help="In K.")]
 
 
 @app.command()
 def describe(
-    cifs: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="CIFS...", help="CIF files, folders or archives of them, other structures."
-        ),
-    ],
+    cifs: _Structures,
     out: Out,
     units: Annotated[
         Path | None,
         typer.Option("--units", metavar="XYZ", help="Where to write building units, for assemble."),
     ] = None,
     workers: _Workers = None,
-    limit: Annotated[
-        float, typer.Option(min=1.0, metavar="SECONDS", help="Most time for each task.")
-    ] = 60.0,
+    limit: _Limit = 60.0,
 ) -> None:
     """Describe frameworks: metals, linkers, net, building units, cell and pores.
 
     One row per structure; what cannot be found is empty, and the column problem says why.
-    An interrupted run resumes.
+    Archives and other formats of structures are read too. An interrupted run resumes.
     """
     from variolite.frameworks.description.describe import describe_files
 
@@ -69,7 +70,7 @@ def labels(
     out: Out,
     gas: Annotated[str, typer.Option(help="Gas, as the table calls it.")] = "CO2",
     pressure: _Pressure = "1bar",
-    temperature: Annotated[float, typer.Option(min=0.0, help="In K.")] = 298.0,
+    temperature: _Temperature = 298.0,
     table: Annotated[
         Path | None,
         typer.Option(metavar="TABLE", help="Described frameworks, to put labels beside."),
@@ -85,14 +86,9 @@ def labels(
 
     keep_inputs("--out", out, isotherms)
     label_table(
-        isotherms,
-        out,
-        gas=gas,
-        pressure=parse_pressure(pressure),
-        temperature=temperature,
-        table=table,
-        progress=PROGRESS,
-    )
+        isotherms, out, gas=gas, pressure=parse_pressure(pressure), temperature=temperature,
+        table=table, progress=PROGRESS,
+    )  # fmt: skip
     typer.echo(str(out))
 
 
@@ -117,9 +113,7 @@ def assemble(
         ),
     ] = None,
     workers: _Workers = None,
-    limit: Annotated[
-        float, typer.Option(min=1.0, metavar="SECONDS", help="Most time for one candidate.")
-    ] = 60.0,
+    limit: _Limit = 60.0,
 ) -> None:
     """Build candidates in three dimensions and check them.
 
@@ -152,14 +146,11 @@ def page(
 
 @app.command()
 def simulate(
-    cifs: Annotated[
-        list[Path],
-        typer.Argument(metavar="CIFS...", help="CIF files of one structure each, or folders."),
-    ],
+    cifs: _Structures,
     out: Out,
     gas: Annotated[str, typer.Option(help="CO2 or N2.")] = "CO2",
     pressure: _Pressure = "1bar",
-    temperature: Annotated[float, typer.Option(min=50.0, max=1000.0, help="In K.")] = 298.0,
+    temperature: _Temperature = 298.0,
     charges: Annotated[
         str,
         typer.Option(
@@ -175,13 +166,7 @@ def simulate(
     cycles: Annotated[
         int, typer.Option(min=20, help="Most Monte Carlo cycles that are averaged.")
     ] = 5000,
-    equilibration: Annotated[
-        int, typer.Option(min=1, help="Fewest cycles that are left out before.")
-    ] = 200,
-    limit: Annotated[
-        float, typer.Option(min=1.0, metavar="SECONDS", help="Most time for one structure.")
-    ] = 600.0,
-    seed: Annotated[int, typer.Option(min=0, help="Of the random numbers.")] = 0,
+    limit: _Limit = 600.0,
     workers: _Workers = None,
 ) -> None:
     """Simulate how much of a gas frameworks take up, by grand-canonical Monte Carlo.
@@ -202,10 +187,8 @@ def simulate(
         temperature=temperature,
         charges=find_charges(charges),
         cycles=cycles,
-        equilibration=equilibration,
         tolerance=tolerance,
         limit=limit,
-        seed=seed,
     )
     simulate_table(cifs, out, settings, workers=workers or os.cpu_count() or 1, progress=PROGRESS)
     typer.echo(str(out))

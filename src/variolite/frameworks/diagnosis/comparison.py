@@ -1,15 +1,11 @@
-"""What is the matter with generated frameworks: the data, the decoding, or the model.
+"""Figures about generated rows beside what real rows show, each with its interval.
 
-Three things are called mode collapse. A table with few states can show no more of them; argmax
-decoding shows the most frequent state, whatever the model has learnt; a decoder that ignores its
-latents has collapsed. Each has figures of its own here, all with n, seeds and an interval, beside
-what real rows reach. Any generator of sets, categories and numbers can be looked at.
+Intervals are over held-out families and seeds; what is random is drawn from one stream of numbers.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import combinations, product
 from typing import Any
@@ -17,14 +13,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike
-from pydantic import BaseModel, ConfigDict
 
 from variolite.frameworks.diagnosis import diversity
-from variolite.frameworks.diagnosis.findings import Figure, Finding, ModelFacts, findings_of
-from variolite.frameworks.diagnosis.tallies import Layout, Tallies, Tally, joint_rows, tally
+from variolite.frameworks.diagnosis.findings import Figure
+from variolite.frameworks.diagnosis.tallies import Tallies, Tally, joint_rows
 from variolite.scoring.intervals import Bootstrap, FloatArray, IntArray, Interval
-from variolite.scoring.scorecard import ScoreKey, ScoreRow
-from variolite.text_table import text_table
 
 DISTINCT_AT, COVERED_AT = (50, 1000), (1000, 10_000)
 """Numbers of draws at which diversity and coverage are reported, as far as there are as many."""
@@ -33,120 +26,7 @@ _SUBSETS = 10  # equally large subsets of real and generated rows that are compa
 _NAN = float("nan")
 
 
-class Diagnosis(BaseModel):
-    """Figures, and what follows from them, most upstream first: the content of health.json.
-
-    ``states`` are of training rows: how many a set, a category or the combination has, and the
-    share of them that is seen once.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    rows: dict[str, int]
-    states: dict[str, tuple[int, float]] = {}
-    figures: tuple[Figure, ...] = ()
-    findings: tuple[Finding, ...] = ()
-
-    def figure(self, quantity: str, of: str | None = None, n: int | None = None) -> Figure:
-        """Return the first figure of that name. Raises KeyError if there is none."""
-        for one in self.figures:
-            if one.quantity == quantity and of in (None, one.of) and n in (None, one.n):
-                return one
-        raise KeyError((quantity, of, n))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the content of health.json; numbers that are undefined are None."""
-        content: dict[str, Any] = json.loads(self.model_dump_json())
-        return content
-
-    def score_rows(self, split: str, *, model: bool = False) -> tuple[ScoreRow, ...]:
-        """The figures as scores; what they stand beside is a method of its own.
-
-        Those of a ``model``, such as its KL divergence, on demand.
-        """
-        rows = list[ScoreRow]()
-        for figure in self.figures:
-            if not figure.shown or (figure.of == "model" and not model):
-                continue
-            of = figure.of if figure.n is None else f"{figure.of}, {figure.n:,} draws"
-            beside = Interval(figure.reference, figure.reference_low, figure.reference_high)
-            values = {"vae": Interval(figure.value, figure.low, figure.high)}
-            values |= {figure.against: beside} if np.isfinite(figure.reference) else {}
-            for method, value in values.items():
-                key = ScoreKey("generation", method, split, feature=of, unit="1")
-                counts = (self.rows["held_out_families"], self.rows["seeds"])
-                rows.append(key.row(figure.quantity, value, *counts))
-        return tuple(rows)
-
-    def lines(self) -> list[str]:
-        """Lay out the figures, then the findings with advice."""
-        r = self.rows
-        head = (
-            f"{r['sample']:,} generated rows ({r['seeds']} seeds), {r['held_out']:,} held-out rows "
-            f"of {r['held_out_families']:,} families, {r['train']:,} training rows"
-        )
-        cells = score_cells(self.score_rows("held-out families", model=True))
-        table = text_table(HEADS, cells, right=("value", "beside"), indent=2)
-        return [head, *table.splitlines(), *(str(finding) for finding in self.findings)]
-
-
-HEADS = ("metric", "of", "value", "95 %", "beside", "which is")
-
-
-def score_cells(rows: Sequence[ScoreRow]) -> list[tuple[str, ...]]:
-    """Cells under `HEADS`: a line per quantity, what it stands beside to its right."""
-    beside = {(row.metric, row.feature): row for row in rows if row.method != "vae"}
-    cells: list[tuple[str, ...]] = []
-    for row in rows:
-        if row.method == "vae":
-            other = beside.get((row.metric, row.feature))
-            spread = f"{row.low:.3g} to {row.high:.3g}" if np.isfinite(row.low) else ""
-            against = (f"{other.mean:.3g}", other.method) if other else ("", "")
-            cells.append((row.metric, row.feature or "", f"{row.mean:.3g}", spread, *against))
-    return cells
-
-
-def diagnose(
-    train: pl.DataFrame,
-    held_out: pl.DataFrame,
-    generated: pl.DataFrame | Sequence[pl.DataFrame],
-    *,
-    argmax: pl.DataFrame | None = None,
-    model: ModelFacts | None = None,
-    layout: Layout | None = None,
-    bootstrap: Bootstrap | None = None,
-) -> Diagnosis:
-    """Compare generated rows, one table for every seed, with real ones.
-
-    ``argmax`` are rows of the same generator that decode to the most probable category. Intervals
-    are over held-out families (column ``family``) and seeds. Raises DataError on empty tables.
-    """
-    tables = [generated] if isinstance(generated, pl.DataFrame) else list(generated)
-    extra = [] if argmax is None else [argmax]
-    t = tally(train, held_out, [*tables, *extra], layout or Layout())
-    look = _Comparison(t, len(tables), bootstrap or Bootstrap(resamples=200))
-    # In this order, since they draw from one stream of random numbers.
-    figures = [*look.distinct(), *look.effective(), *look.marginals(), *look.joints()]
-    figures += [*look.coverage(), *look.repeats(), *(model.figures() if model else ())]
-    counts = {c.name: c.counts(t.train) for c in (t.combination, *t.words)}
-    states = {
-        n: (int((c > 0).sum()), float((c == 1).sum() / (c > 0).sum())) for n, c in counts.items()
-    }
-    return Diagnosis(
-        rows={
-            "train": train.height,
-            "held_out": held_out.height,
-            "held_out_families": look.groups,
-            "sample": look.least,
-            "seeds": len(tables),
-        },
-        states=states,
-        figures=tuple(figures),
-        findings=findings_of(figures, states, model, t.combination.name, t.left_out),
-    )
-
-
-class _Comparison:
+class Comparison:
     """The first ``seeds`` samples of ``t`` against its real rows; one more is by argmax."""
 
     def __init__(self, t: Tallies, seeds: int, plan: Bootstrap) -> None:
@@ -231,12 +111,13 @@ class _Comparison:
             kinds = {column.name: self._whole(column)}
             if column.kind == "set":
                 kinds[f"{column.name}, members"] = column
-            for of, tally_of in kinds.items():
-                rows, floor = tally_of.rows, self._floor(tally_of.rows)
+            for of, shared in kinds.items():
+                rows, floor = shared.rows, self._floor(shared)
                 beside = (float(floor.mean()), "bootstrap floor")
                 spread = np.percentile(floor, [2.5, 97.5])
                 q = np.stack([_mean(rows(s)) for s in (*self.samples, t.train, *self.argmax)])
-                values = self._distances(self._by_family(rows(t.held_out)), q[:, None])
+                held = self._by_family(rows(t.held_out))
+                values = self._distances(held, q[:, None])  # samples, training rows, argmax
                 yield self.figure("marginal TVD", of, values[:, :seeds], *beside, spread=spread)
                 name, trained = "marginal TVD, training rows", values[:, [seeds]]
                 yield self.figure(name, of, trained, *beside, shown=False)
@@ -252,9 +133,7 @@ class _Comparison:
 
     def _by_family(self, rows: FloatArray) -> FloatArray:
         """Sums (G, K) of rows (n, K) over held-out families."""
-        out = np.zeros((self.groups, rows.shape[1]))
-        np.add.at(out, self.group, rows)
-        return out
+        return _sums(rows, self.group, self.groups)
 
     def _distances(self, held: FloatArray, q: FloatArray) -> FloatArray:
         """TVD of shares q (S, R, K) from held-out families (G, K), as (1 + B, S): mean over R."""
@@ -262,12 +141,10 @@ class _Comparison:
         far = [[diversity.total_variation(p, one) for one in some] for some in q]
         return np.asarray(np.mean(far, axis=1).T)
 
-    def _floor(self, rows: Callable[[IntArray], FloatArray]) -> FloatArray:
+    def _floor(self, column: Tally) -> FloatArray:
         """TVD (200,) of draws of all real rows from as many families as are held out."""
         names, family = np.unique(self.t.families, return_inverse=True)
-        values = rows(np.r_[self.t.train, self.t.held_out])
-        pooled = np.zeros((len(names), values.shape[1]))
-        np.add.at(pooled, family, values)
+        pooled = _sums(column.rows(np.r_[self.t.train, self.t.held_out]), family, len(names))
         often = self.rng.multinomial(self.groups, np.full(len(names), 1 / len(names)), 200)
         drawn = self.rng.multinomial(self.least, _mean(pooled), 200)
         return diversity.total_variation(diversity.shares(often @ pooled), diversity.shares(drawn))
@@ -338,8 +215,7 @@ class _Comparison:
                 for part, states in parts.items():
                     if len(states):
                         best = float((1.0 - (1.0 - p[states]) ** n).mean())
-                        hit = seen[:, states].mean(axis=1)
-                        name = f"{part} coverage"
+                        hit, name = seen[:, states].mean(axis=1), f"{part} coverage"
                         yield self.figure(name, of, hit, best, "n training rows", n=n)
                 if len(new):
                     # Which of them the drawn families have, (1 + B, new).
@@ -375,6 +251,13 @@ class _Comparison:
         joined = [t.join(real, on=exact.columns, how="semi", nulls_equal=True) for t in made]
         same = [j.height / t.height for j, t in zip(joined, made, strict=True)]
         yield self.figure("copies of training rows", "all columns", same)
+
+
+def _sums(rows: FloatArray, group: IntArray, groups: int) -> FloatArray:
+    """Sums (G, K) of rows (n, K) over their groups (n,)."""
+    out = np.zeros((groups, rows.shape[1]))
+    np.add.at(out, group, rows)
+    return out
 
 
 def _mean(rows: FloatArray) -> FloatArray:

@@ -21,7 +21,7 @@ from variolite.arguments import parse_mapping
 from variolite.errors import DataError
 from variolite.fields import Paths
 from variolite.frameworks.diagnosis import Diagnosis, Layout, ModelFacts, diagnose
-from variolite.frameworks.diagnosis.comparison import HEADS, score_cells
+from variolite.frameworks.diagnosis.diagnose import HEADS, score_cells
 from variolite.frameworks.generation.framework_model import FrameworkModel
 from variolite.frameworks.generation.sampling import (
     Request,

@@ -9,7 +9,7 @@ import polars as pl
 
 from variolite.frameworks.columns import CELL
 from variolite.frameworks.diagnosis import Diagnosis
-from variolite.frameworks.diagnosis.comparison import HEADS, score_cells
+from variolite.frameworks.diagnosis.diagnose import HEADS, score_cells
 from variolite.frameworks.diagnosis.tallies import Tallies
 from variolite.frameworks.generation.sampling import table_of
 from variolite.frameworks.report import generation_figures as figures
