@@ -24,6 +24,7 @@ from variolite.report.style import shorten
 MOST_ROWS = 250
 LARGEST_UNIT = 80  # atoms of a unit whose bonds are looked for
 WIDE, TALL = 170.0, 84.0  # pixels of a drawn linker at most
+_NEEDLESS = r" class='[^']*'|fill-rule:evenodd;|;stroke-linecap:butt.*?stroke-opacity:1"
 _WORDS = ("metals", "nodes", "linkers", "linker_units", "net")
 _NUMBERS = {
     "density": "",
@@ -71,8 +72,8 @@ def drawn_linker(name: str, unit: Unit | None = None) -> Markup:
     drawer.FinishDrawing()
     drawing = str(drawer.GetDrawingText())
     width, height = map(float, re.search(r"viewBox='0 0 (\d+) (\d+)'", drawing).groups())  # type: ignore[union-attr]
-    # Its header and the classes of its paths would not fit into the page.
-    paths = Markup(re.sub(r" class='[^']*'", "", "".join(re.findall(r"<path[^>]*>", drawing))))
+    # Of its paths, classes and what is the default; a header has no place in the page.
+    paths = Markup(re.sub(_NEEDLESS, "", "".join(re.findall(r"<path[^>]*>", drawing))))
     shrink = min(0.62, WIDE / width, TALL / height)
     return Markup(
         '<svg xmlns="http://www.w3.org/2000/svg" class="molecule" width="{}" height="{}" '
@@ -145,7 +146,7 @@ def candidate_table(
         cells = [name]
         if outcome:
             failed = "; ".join(split(row.get("failed_checks"))) or row["failure"] or "failed"
-            cells.append("built" if row["built"] else shorten(failed, 90))
+            cells.append("built" if row["built"] else shorten(failed, 60))
         for word in words:
             members = split(row[word])
             if word in ("linkers", "linker_units"):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from variolite.crystals.crystals import Crystal
+from variolite.crystals.elements import METALLIC
 from variolite.crystals.files.reading import read_all
 from variolite.crystals.report import structure_views as views
 from variolite.errors import DataError
@@ -178,13 +181,20 @@ def _structures(folder: Path, shown: pl.DataFrame) -> list[Block]:
     options = []
     for place, crystal in enumerate(read_all([p for p in paths if p.is_file()]).crystals):
         title = shorten(crystal.name, 40)
-        scene = [(title, views.scene_of(crystal))]
+        scene = [(title, views.scene_of(_centred(crystal)))]
         drawing = views.structure_view(scene, f"c{place}", title=title, abreast=1)
         caption = _caption(rows[crystal.name], len(crystal))
         options.append((title, (Figure(f"structure-{title}", drawing, caption),)))
     if not options:
         return [Paragraph("No candidate was built, or its CIF file is not there.", "missing")]
     return [Alternatives("Candidate", tuple(options))]
+
+
+def _centred(crystal: Crystal) -> Crystal:
+    """Move the metals to the middle of the cell, so that few linkers are cut by its faces."""
+    metals = crystal.coordinates[METALLIC[crystal.species]]
+    middle = np.angle(np.exp(2j * np.pi * metals).mean(axis=0)) / (2 * np.pi)
+    return replace(crystal, coordinates=(crystal.coordinates - middle + 0.5) % 1.0)
 
 
 def _caption(row: Mapping[str, Any], atoms: int) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -188,7 +189,7 @@ def requests_figure(
 ) -> Markup:
     """Draw what was predicted and, where there is such a column, simulated, against requests."""
     figure, drawn = panels(len(names), abreast=2, height=300, top=40, gap=70, foot=24, left=58)
-    simulated = False
+    handles: dict[str, Any] = {}
     for axes, rows, name, note in zip(drawn, parts, names, notes, strict=True):
         asked, value, low, high, run, error = (
             rows[f"{name}_{end}"].cast(pl.Float64).to_numpy()
@@ -204,28 +205,27 @@ def requests_figure(
         ends = np.quantile(ends, [0.02, 0.98]) if ends.size else ends
         ValueAxis.fitting(np.concatenate([value, run, asked, ends]), tail=0).on(axes, "y", 5)
         axes.grid()
-        axes.vlines(moved, low, high, color=REAL, linewidth=0.7, alpha=0.7)
-        size = dot_size(len(asked)) ** 2
-        axes.scatter(moved, value, s=size, color=MADE, alpha=0.7, linewidths=0, zorder=3)
-        known = bool(np.isfinite(run).any())
-        simulated |= known
-        axes.errorbar(
-            moved, run, np.nan_to_num(error), fmt="s", ms=6, color=style.SECOND, lw=1.4, zorder=4
-        )
+        what = []
+        if np.isfinite(value).any():
+            what.append("predicted")
+            handles["90 % interval of the surrogate"] = axes.vlines(
+                moved, low, high, color=REAL, linewidth=0.7, alpha=0.7
+            )
+            size = dot_size(len(asked)) ** 2
+            handles["predicted"] = axes.scatter(
+                moved, value, s=size, color=MADE, alpha=0.7, linewidths=0, zorder=3
+            )
+        if np.isfinite(run).any():
+            what.append("simulated")
+            look: Any = {"fmt": "s", "ms": 6, "color": style.SECOND, "lw": 1.4, "zorder": 4}
+            handles["simulated"] = axes.errorbar(moved, run, np.nan_to_num(error), **look)
         line = np.array(axes.get_xlim())
-        axes.plot(line, line, color=style.INK, lw=1, ls=style.DASHES, scaley=False)
-        what = "predicted, simulated" if known else "predicted"
-        axes.set(
-            xlabel=with_unit(name, called_so="requested"), ylabel=with_unit(name, called_so=what)
+        (handles["as requested"],) = axes.plot(
+            line, line, color=style.INK, lw=1, ls=style.DASHES, scaley=False
         )
+        axes.set_xlabel(with_unit(name, called_so="requested"))
+        axes.set_ylabel(with_unit(name, called_so=", ".join(what)))
         titled(axes, called(name), note)
-    handles = [
-        Line2D([], [], color=MADE, marker="o", ms=5, lw=0),
-        Line2D([], [], color=REAL, lw=1.5),
-        Line2D([], [], color=style.INK, lw=1, ls=style.DASHES),
-        Line2D([], [], color=style.SECOND, marker="s", ms=6, lw=1.4),
-    ]
-    texts = ["predicted", "90 % interval of the surrogate", "as requested", "simulated"]
-    shown = slice(3 + simulated)
-    key(figure, handles[shown], texts[shown], 58, 72 * figure.get_figheight() - 20, ncols=4)
+    foot = 72 * figure.get_figheight() - 20
+    key(figure, [*handles.values()], [*handles], 58, foot, ncols=4)
     return to_svg(figure, "Requested against predicted")
