@@ -14,39 +14,29 @@ PROBE = 1.655
 
 CELL = ("a", "b", "c", "alpha", "beta", "gamma")
 
-_PORES = {
-    "pore_volume": "cm3/g",
-    "void_fraction": "",
-    "accessible_void_fraction": "",
-    "surface_area_mass": "m2/g",
-    "surface_area_volume": "m2/cm3",
-    "largest_cavity_diameter": "Angstrom",
-    "pore_limiting_diameter": "Angstrom",
-    "largest_free_path": "Angstrom",
-}
-PORES = tuple(_PORES)
-"""What is measured of pores."""
+PORES = (
+    "pore_volume",
+    "void_fraction",
+    "accessible_void_fraction",
+    "surface_area_mass",
+    "surface_area_volume",
+    "largest_cavity_diameter",
+    "pore_limiting_diameter",
+    "largest_free_path",
+)
+"""What is measured of pores; void fractions are of a point probe, accessible ones of `PROBE`."""
 
-UNITS: dict[str, str] = {
-    "a": "Angstrom",
-    "b": "Angstrom",
-    "c": "Angstrom",
-    "alpha": "degree",
-    "beta": "degree",
-    "gamma": "degree",
-    "volume": "Angstrom^3",
-    "density": "g/cm3",
-    **_PORES,
-    "metal_coordination": "",
-    "linker_length": "Angstrom",
-    "packing_fraction": "",
+UNITS = {
+    **dict.fromkeys(("a", "b", "c", "linker_length", *PORES[5:]), "Å"),
+    **dict.fromkeys(("alpha", "beta", "gamma"), "°"),
+    "volume": "Å³",
+    "density": "g/cm³",
+    "pore_volume": "cm³/g",
+    "surface_area_mass": "m²/g",
+    "surface_area_volume": "m²/cm³",
     "co2_uptake": "mol/kg",
-    "co2_uptake_sd": "mol/kg",
-    "co2_uptake_simulated": "mol/kg",
-    "co2_uptake_simulated_error": "mol/kg",
 }
-"""Numeric columns and their units; void fractions are of a point probe, accessible ones of
-`PROBE`, packing fractions of spheres with covalent radii."""
+"""Units of numeric columns as they are printed; the others have none."""
 
 SETS = ("metals", "nodes", "linker_units", "node_formulas", "linkers", "linker_keys", "linkers_raw")
 

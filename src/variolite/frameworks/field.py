@@ -68,6 +68,8 @@ class FrameworkField:
         )
         from variolite.training.run import train_run
 
+        features = member_features if recipe.linker_features else lambda _: None
+        prior = recipe.prior == "mixture"
         run, _ = train_run(
             recipe,
             data,
@@ -77,21 +79,11 @@ class FrameworkField:
             device=device,
             restart=restart,
             load=read_frameworks,
-            features=member_features if recipe.linker_features else lambda _: None,
-            complete=partial(complete, prior=recipe.prior == "mixture"),
+            features=features,
+            complete=partial(complete, prior=prior, progress=progress),
             save=save_model,
             progress=progress,
         )
-        model: FrameworkModel = run.model()
-        for name in model.condition_names:
-            surrogate = model.surrogates.get(name)
-            if surrogate is None:
-                progress.note(f"no surrogate of {name}: there are too few rows of other families")
-                continue
-            progress.note(
-                f"surrogate of {name}, on families that the model has not seen: "
-                f"R2 {surrogate.r2:.2f}, mean error {surrogate.mae:.3g}"
-            )
         run.seal_fit()
         return run
 

@@ -20,6 +20,7 @@ from variolite.frameworks.framework_table import read_frameworks
 from variolite.frameworks.generation.latent_prior import LatentPrior
 from variolite.frameworks.generation.surrogate import FEWEST, FOLDS, Surrogate
 from variolite.frameworks.linkers import as_known
+from variolite.progress import Progress
 from variolite.records import FittedSchema, Records, Table, group_spellings
 from variolite.training.run import Prepared
 from variolite.training.storage import (
@@ -174,7 +175,9 @@ def member_features(schema: FittedSchema) -> dict[str, NDArray[np.float32]]:
     return found
 
 
-def complete(model: TabularModel, prepared: Prepared, *, prior: bool) -> FrameworkModel:
+def complete(
+    model: TabularModel, prepared: Prepared, *, prior: bool, progress: Progress
+) -> FrameworkModel:
     """Fit priors to the training rows, and surrogates to those of all other families."""
     training, seed = prepared.part("train"), model.members[0].seed
     whole = FrameworkModel(**vars(model))
@@ -191,7 +194,12 @@ def complete(model: TabularModel, prepared: Prepared, *, prior: bool) -> Framewo
     for i, name in enumerate(names):
         target = model.schema.numeric[name].inverse(others.condition[:, i].astype(np.float64))
         if len(families) >= FEWEST and len(set(families)) >= FOLDS and np.ptp(target) > 0.0:
-            surrogates[name] = Surrogate.fit(whole.describe(others), target, families, seed)
+            found = Surrogate.fit(whole.describe(others), target, families, seed)
+            surrogates[name] = found
+            line = f"surrogate of {name}, on families that the model has not seen: "
+            progress.note(f"{line}R2 {found.r2:.2f}, mean error {found.mae:.3g}")
+        else:
+            progress.note(f"no surrogate of {name}: there are too few rows of other families")
     return replace(whole, priors=tuple(priors), surrogates=surrogates)
 
 

@@ -17,7 +17,7 @@ from variolite.crystals.report import structure_views as views
 from variolite.errors import DataError
 from variolite.frameworks.assembly.structure_checks import CHECKS
 from variolite.frameworks.assembly.unit_library import Unit
-from variolite.frameworks.columns import SETS, split
+from variolite.frameworks.columns import SETS, UNITS, split
 from variolite.frameworks.optional import is_there
 from variolite.frameworks.report.candidate_table import (
     MOST_ROWS,
@@ -25,7 +25,7 @@ from variolite.frameworks.report.candidate_table import (
     candidate_table,
     conditions_of,
 )
-from variolite.frameworks.report.generation_figures import called, requests_figure, unit_of
+from variolite.frameworks.report.generation_figures import called, requests_figure
 from variolite.records import read_table, write_text_atomic
 from variolite.report.figures import share_whisker
 from variolite.report.formatting import counted, decimals, significant, unit_after
@@ -199,7 +199,7 @@ def _centred(crystal: Crystal) -> Crystal:
 
 def _caption(row: Mapping[str, Any], atoms: int) -> str:
     known = [
-        f"{called(name)} {significant(float(row[name]))}{unit_after(unit_of(name))}"
+        f"{called(name)} {significant(float(row[name]))}{unit_after(UNITS.get(name))}"
         for name in ("density", "void_fraction", "pore_limiting_diameter", "surface_area_mass")
         if row.get(name) is not None
     ]

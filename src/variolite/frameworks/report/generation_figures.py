@@ -46,13 +46,6 @@ _CALLED = {
     "beta": "β",
     "gamma": "γ",
 }
-_POWERS = str.maketrans({"^": "", "2": "²", "3": "³"})
-
-
-def unit_of(name: str) -> str:
-    """Return the unit of a column as it is printed; empty without one."""
-    unit = UNITS.get(name, "").replace("Angstrom", "Å").replace("degree", "°")
-    return unit.translate(_POWERS)
 
 
 def called(name: str) -> str:
@@ -62,7 +55,7 @@ def called(name: str) -> str:
 
 def with_unit(name: str, *, called_so: str = "") -> str:
     """Return a name with its unit in brackets, for axes and heads."""
-    unit = unit_of(name)
+    unit = UNITS.get(name)
     return (called_so or called(name)) + (f" ({unit})" if unit else "")
 
 
@@ -132,7 +125,7 @@ def numbers_figure(t: Tallies, names: Sequence[str], quantities: Sequence[Quanti
         axis.on(axes, "x", 4)
         colours = (MADE, HELD_OUT, REAL)
         shares_by_bin(axes, axis.edges(BINS), [column[rows] for rows in parts], colours)
-        axes.set(xlabel=unit_of(name))
+        axes.set(xlabel=UNITS.get(name, ""))
         axes.set_ylim(bottom=0)
         number_axis(axes, "y", 3)
         found = tvd.get(name)
