@@ -92,7 +92,7 @@ def test_the_page_prints_with_much_and_with_little(tmp_path, words, numbers, con
     page = read_page(html)
     text = page.text()
     assert ("Nothing can be asked of this run" in text) == (not conditions)
-    assert ("ρ 0.61 (0.50 to 0.70)" in text) == bool(conditions)
+    assert ("ρ 0.61 (0.50 to 0.70); 20 values, 60 rows" in text) == bool(conditions)
     assert "300 training rows, 90 rows of held-out families" in text
     assert ("3 x 1,500 generated rows, of 3 members" in text) == (members == 3)
     assert "Novel: of no training row of this run" in text

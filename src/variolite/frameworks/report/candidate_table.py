@@ -16,7 +16,7 @@ from markupsafe import Markup, escape
 from variolite.frameworks.assembly.unit_library import Unit
 from variolite.frameworks.columns import split
 from variolite.frameworks.optional import is_there
-from variolite.frameworks.report.generation_figures import called, with_unit
+from variolite.frameworks.report.generation_figures import called, conditions_of, with_unit
 from variolite.report.formatting import significant
 from variolite.report.page import Table
 from variolite.report.style import shorten
@@ -107,12 +107,6 @@ def molecule_of(unit: Unit) -> Any:
             rdDepictor.Compute2DCoords(molecule)
             return molecule
     return None
-
-
-def conditions_of(frame: pl.DataFrame) -> list[str]:
-    """Return the properties that were predicted or simulated."""
-    stems = [name.rpartition("_") for name in frame.columns]
-    return list(dict.fromkeys(name for name, _, end in stems if end in ("predicted", "simulated")))
 
 
 def candidate_table(

@@ -23,7 +23,6 @@ from variolite.frameworks.report.candidate_table import (
     MOST_ROWS,
     STYLE,
     candidate_table,
-    conditions_of,
 )
 from variolite.frameworks.report.generation_figures import called, requests_figure
 from variolite.records import read_table, write_text_atomic
@@ -215,18 +214,10 @@ def _caption(row: Mapping[str, Any], atoms: int) -> str:
 
 def _asked(built: pl.DataFrame) -> list[Section]:
     """Requests against what was predicted and simulated, where there is any of both."""
-    blocks: list[Block] = []
-    for name in conditions_of(built):
-        if f"{name}_requested" not in built.columns:
-            continue
-        part = built.filter(pl.col(f"{name}_requested").is_not_null())
-        if part.height:
-            note = counted(part.height, "candidate that was built", "candidates that were built")
-            drawing = requests_figure([part], [name], [note])
-            caption = (
-                f"{called(name)} that was requested, predicted and simulated, of {note}. "
-                "Predictions are by a surrogate that saw neither the request nor rows of the "
-                "generator; whiskers of simulated values are block errors."
-            )
-            blocks.append(Figure(f"requested-{name}", drawing, caption))
-    return [Section("requested", "Requested, predicted, simulated", blocks)] if blocks else []
+    caption = (
+        "What was requested, predicted and simulated, of candidates that were built. Predictions "
+        "are by a surrogate that saw neither the request nor rows of the generator; whiskers of "
+        "simulated values are block errors."
+    )
+    found = requests_figure(built, caption, {})
+    return [Section("requested", "Requested, predicted, simulated", [found])] if found else []

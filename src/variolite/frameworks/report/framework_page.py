@@ -13,7 +13,7 @@ from variolite.frameworks.diagnosis.diagnose import HEADS, score_cells
 from variolite.frameworks.diagnosis.tallies import Tallies
 from variolite.frameworks.generation.sampling import table_of
 from variolite.frameworks.report import generation_figures as figures
-from variolite.frameworks.report.candidate_table import STYLE, candidate_table, conditions_of
+from variolite.frameworks.report.candidate_table import STYLE, candidate_table
 from variolite.frameworks.report.generation_figures import asked_nothing, called
 from variolite.report.formatting import counted
 from variolite.report.page import (
@@ -146,36 +146,20 @@ def _diversity(scored: Scored) -> Figure:
 
 
 def _requested(scored: Scored, card: Scorecard | None) -> list[Block]:
-    rows = scored.generated
-    names = [name for name in conditions_of(rows) if f"{name}_requested" in rows.columns]
-    if not names:
-        reason = (
-            "Nothing can be asked of this run: it has no conditions, or there were too few rows "
-            "of other families for a surrogate."
-        )
-        return [Paragraph(reason, "missing")]
-    blocks: list[Block] = []
-    for start in range(0, len(names), 2):
-        some = names[start : start + 2]
-        parts = [rows.filter(pl.col(f"{name}_requested").is_not_null()) for name in some]
-        asked = ", ".join(
-            f"{called(name)}: {part[f'{name}_requested'].n_unique()} values, {part.height} rows"
-            for name, part in zip(some, parts, strict=True)
-        )
-        caption = (
-            f"What was asked for against what a surrogate predicts of the rows made ({asked}). It "
-            "was fitted on families that the generator has not seen and does not see the request; "
-            "grey lines are its 90 % intervals. On the dashed line both are equal. ρ is "
-            "Spearman's rank correlation with its 95 % interval over requests."
-        )
-        drawing = figures.requests_figure(parts, some, [_rank(card, name) for name in some])
-        blocks.append(Figure(f"requested-{some[0]}", drawing, caption))
-    return blocks
-
-
-def _rank(card: Scorecard | None, name: str) -> str:
-    rows = card.select(metric="spearman_asked", feature=name) if card else ()
-    return "".join(f"ρ {r.mean:.2f} ({r.low:.2f} to {r.high:.2f})" for r in rows[:1])
+    caption = (
+        "What was asked for against what a surrogate predicts of the rows made. It was fitted on "
+        "families that the generator has not seen and does not see the request; grey lines are its "
+        "90 % intervals. On the dashed line both are equal. ρ is Spearman's rank correlation with "
+        "its 95 % interval over requests."
+    )
+    scores = card.select(metric="spearman_asked", method="vae") if card else ()
+    notes = {r.feature or "": f"ρ {r.mean:.2f} ({r.low:.2f} to {r.high:.2f});" for r in scores}
+    reason = (
+        "Nothing can be asked of this run: it has no conditions, or there were too few rows of "
+        "other families for a surrogate."
+    )
+    found = figures.requests_figure(scored.generated, caption, notes)
+    return [found or Paragraph(reason, "missing")]
 
 
 def _rows(scored: Scored) -> list[Block]:

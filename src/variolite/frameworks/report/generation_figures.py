@@ -6,7 +6,7 @@ Shares are in per cent of the rows that have the column.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,8 @@ from variolite.report.figures import (
     shares_by_bin,
     titled,
 )
-from variolite.report.formatting import plain
+from variolite.report.formatting import counted, plain
+from variolite.report.page import Figure
 from variolite.report.style import to_svg
 
 REAL, HELD_OUT, MADE = style.OTHER, style.INK, style.ACCENT
@@ -177,13 +178,28 @@ def diversity_figure(t: Tallies) -> Markup:
     return to_svg(figure, "Distinct combinations over the number of draws")
 
 
-def requests_figure(
-    parts: Sequence[pl.DataFrame], names: Sequence[str], notes: Sequence[str]
-) -> Markup:
-    """Draw what was predicted and, where there is such a column, simulated, against requests."""
-    figure, drawn = panels(len(names), abreast=2, height=300, top=40, gap=70, foot=24, left=58)
+def conditions_of(frame: pl.DataFrame) -> list[str]:
+    """Return the properties that were predicted or simulated."""
+    stems = [name.rpartition("_") for name in frame.columns]
+    return list(dict.fromkeys(name for name, _, end in stems if end in ("predicted", "simulated")))
+
+
+def requests_figure(frame: pl.DataFrame, caption: str, notes: Mapping[str, str]) -> Figure | None:
+    """Draw what was predicted, and simulated, against what was requested, a panel per property.
+
+    ``notes`` stand over the panels; None where nothing was requested.
+    """
+    parts = {
+        name: part
+        for name in conditions_of(frame)
+        if f"{name}_requested" in frame.columns
+        and (part := frame.filter(pl.col(f"{name}_requested").is_not_null())).height
+    }
+    if not parts:
+        return None
+    figure, drawn = panels(len(parts), abreast=2, height=300, top=40, gap=70, foot=24, left=58)
     handles: dict[str, Any] = {}
-    for axes, rows, name, note in zip(drawn, parts, names, notes, strict=True):
+    for axes, (name, rows) in zip(drawn, parts.items(), strict=True):
         asked, value, low, high, run, error = (
             rows[f"{name}_{end}"].cast(pl.Float64).to_numpy()
             if f"{name}_{end}" in rows.columns
@@ -218,7 +234,8 @@ def requests_figure(
         )
         axes.set_xlabel(with_unit(name, called_so="requested"))
         axes.set_ylabel(with_unit(name, called_so=", ".join(what)))
-        titled(axes, called(name), note)
+        values = counted(len(np.unique(asked)), "value")
+        titled(axes, called(name), f"{notes.get(name, '')} {values}, {rows.height:,} rows".strip())
     foot = 72 * figure.get_figheight() - 20
     key(figure, [*handles.values()], [*handles], 58, foot, ncols=4)
-    return to_svg(figure, "Requested against predicted")
+    return Figure("requested", to_svg(figure, "Requested against predicted"), caption)
