@@ -3,7 +3,8 @@
 The default averages a Gaussian process and a forest of extremely randomised trees: means are
 averaged, and variances too. Neither alone is as good (`benchmarks/results/planning_crafted.md`).
 Intervals are conformal: residuals of rows whose family was left out, in units of the predicted
-standard deviation, set their width (J. Lei et al., J. Am. Stat. Assoc. 113, 1094 (2018)).
+standard deviation, set their width (J. Lei et al., J. Am. Stat. Assoc. 113, 1094 (2018)), weighted
+for what a campaign prefers to measure (R. Tibshirani et al., NeurIPS 2019).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtri
 from sklearn.ensemble import ExtraTreesRegressor
 
 from variolite.errors import DataError
@@ -27,6 +29,8 @@ _TREES = 100
 _ROWS_OF_TREE = 0.8  # Share of rows that a tree is grown from, drawn with replacement.
 _FEATURES_OF_SPLIT = 0.5
 _FOLDS = 8
+_FEWEST = 5  # Rows from which intervals are calibrated.
+_POOL, _BINS = 2000, 4
 _CHUNK = 4096
 _MOST_JOINT = 10_000
 
@@ -59,6 +63,7 @@ class Surrogate:
         self.seed = seed
         self.folds = folds
         self.calibration: dict[int, float] = {}
+        self.widths: dict[int, float] = {}
 
     def fit(
         self,
@@ -71,19 +76,21 @@ class Surrogate:
         """Fit to features (n, d) and targets (n,).
 
         ``noise`` is the standard deviation of each target, ``groups`` the family of each row.
-        Features are scaled by their spread over ``pool`` (N, d), else over the measured rows.
+        Intervals are to hold for ``pool`` (N, d), else for more rows like the measured ones: a
+        campaign measures what is predicted high, and residuals are larger there.
         Raises a DataError for fewer than two rows and for values that are not finite.
         """
         if len(y) < 2 or not (np.isfinite(x).all() and np.isfinite(y).all()):
             hint = "Measure at least two candidates, and fill empty cells of features"
             raise DataError("a surrogate needs two measured rows of finite numbers", hint=hint)
         noise = None if noise is None else np.nan_to_num(np.maximum(noise, 0.0))
-        of_scale = x if pool is None else pool
-        self._centre, spread = of_scale.mean(axis=0), of_scale.std(axis=0)
+        self._centre, spread = x.mean(axis=0), x.std(axis=0)
         self._spread = np.where(spread > 1e-12 * (1.0 + np.abs(self._centre)), spread, 1.0)
         scaled = self._scaled(x)
         self._models = _Models(self.kind, self.seed).fit(scaled, y, noise)
-        self._calibrate(scaled, y, noise, np.arange(len(y)) if groups is None else groups)
+        if pool is not None and len(pool) > _POOL:
+            pool = pool[np.random.default_rng(self.seed).choice(len(pool), _POOL, replace=False)]
+        self._calibrate(scaled, y, noise, np.arange(len(y)) if groups is None else groups, pool)
         return self
 
     def predict(self, x: Floats) -> Prediction:
@@ -117,40 +124,54 @@ class Surrogate:
         scaled: Floats = (x - self._centre) / self._spread
         return scaled
 
-    def _calibrate(self, x: Floats, y: Floats, noise: Floats | None, groups: NDArray[Any]) -> None:
+    def _calibrate(
+        self,
+        x: Floats,
+        y: Floats,
+        noise: Floats | None,
+        groups: NDArray[Any],
+        pool: Floats | None,
+    ) -> None:
         """Set half-widths of intervals, in standard deviations, and measure their coverage."""
         names, member = np.unique(groups, return_inverse=True)
         folds = min(self.folds, len(names))
-        if folds < 2 or len(y) < 5:
-            self.widths = dict(zip((50, 80, 90, 95), (0.6745, 1.2816, 1.6449, 1.96), strict=True))
+        if folds < 2 or len(y) < _FEWEST:
+            self.widths = {round(100 * level): float(ndtri((1 + level) / 2)) for level in LEVELS}
             return
         fold = np.random.default_rng(self.seed).permutation(len(names))[member] % folds
-        distance = np.empty(len(y))
+        distance, expected = np.empty(len(y)), np.empty(len(y))
         for place in range(folds):
             kept, left = fold != place, fold == place
             some = None if noise is None else noise[kept]
             models = _Models(self.kind, self.seed).fit(x[kept], y[kept], some, self._models)
-            mean, sd = models.predict(x[left])
-            distance[left] = np.abs(y[left] - mean) / sd
-        self.widths = {round(100 * level): _quantile(distance, level) for level in LEVELS}
-        inside = {
-            level: np.concatenate(
-                [
-                    distance[fold == place] <= _quantile(distance[fold != place], level)
-                    for place in range(folds)
-                ]
-            )
-            for level in LEVELS
-        }
-        self.calibration = {
-            round(100 * level): float(100 * rows.mean()) for level, rows in inside.items()
-        }
+            expected[left], sd = models.predict(x[left])
+            distance[left] = np.abs(y[left] - expected[left]) / sd
+        weight = np.ones(len(y))
+        if pool is not None:
+            weight = _shares(expected, self._models.predict(self._scaled(pool))[0])
+        for level in LEVELS:
+            self.widths[round(100 * level)] = _quantile(distance, weight, level)
+            inside = np.empty(len(y))
+            for place in range(folds):
+                kept, left = fold != place, fold == place
+                width = _quantile(distance[kept], weight[kept], level)
+                inside[left] = distance[left] <= width
+            self.calibration[round(100 * level)] = float(100 * np.average(inside, weights=weight))
 
 
-def _quantile(distances: Floats, level: float) -> float:
-    """Return the conformal quantile: the rank counts the row still to come."""
-    rank = min(int(np.ceil((len(distances) + 1) * level)), len(distances))
-    return float(np.sort(distances)[rank - 1])
+def _shares(expected: Floats, of_pool: Floats) -> Floats:
+    """Weigh rows so that their expected values are distributed as those of the pool."""
+    edges = np.quantile(of_pool, np.arange(1, _BINS) / _BINS)
+    place = np.searchsorted(edges, expected, side="right")
+    weight: Floats = 1.0 / np.bincount(place, minlength=_BINS)[place]
+    return weight
+
+
+def _quantile(distances: Floats, weights: Floats, level: float) -> float:
+    order = np.argsort(distances)
+    reached = np.cumsum(weights[order]) / weights.sum()
+    place = min(int(np.searchsorted(reached, level - 1e-9)), len(order) - 1)
+    return float(distances[order[place]])
 
 
 class _Models:
