@@ -150,7 +150,7 @@ def test_latents_and_conditions_are_those_given(toy, trained):
     np.testing.assert_allclose(sizes, model.schema.inverse(centre)[:, 0], atol=1e-2)
 
 
-# Dials, on likelihoods that are given: what is drawn is held against p^(1 / T), and uniform.
+# Dials, on likelihoods that are given: what is drawn is held against p^(1 / T).
 
 CHANCES = torch.tensor([0.6, 0.25, 0.1, 0.05])
 ROWS = 60_000
@@ -186,13 +186,6 @@ def test_temperature_raises_chances_to_its_inverse(kind, temperature):
     powers = CHANCES.double().numpy() ** (1.0 / temperature)
     found = _drawn(kind, Dials(temperature=temperature))
     np.testing.assert_allclose(found, powers / powers.sum(), atol=0.012)
-
-
-@pytest.mark.parametrize("kind", ["category", "set"])
-def test_balance_divides_by_how_often_each_is_drawn(kind):
-    np.testing.assert_allclose(_drawn(kind, Dials(balance=1.0)), 0.25, atol=0.012)
-    root = np.sqrt(CHANCES.double().numpy())
-    np.testing.assert_allclose(_drawn(kind, Dials(balance=0.5)), root / root.sum(), atol=0.012)
 
 
 def test_the_variance_of_numbers_is_multiplied_by_the_temperature(trained):

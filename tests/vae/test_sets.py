@@ -60,20 +60,6 @@ def test_a_missing_set_counts_nothing_and_has_no_gradient() -> None:
     assert torch.equal(made.encode(codes)[0, 0], torch.zeros(SIZE))
 
 
-def test_a_shift_changes_who_is_drawn_and_not_how_many() -> None:
-    made = column(levels=40, most=3)
-    with torch.no_grad():
-        made.stop_bias.fill_(500.0)  # sets of one member, whatever is added to the members
-        many = made.decode(torch.zeros((1, 2_000, SIZE)))
-        plain = many.sample(torch.Generator().manual_seed(0))[0]
-        shift = torch.where(torch.arange(40) == 7, 60.0, 0.0)
-        shifted = many.sample(torch.Generator().manual_seed(0), shift=shift)[0]
-    assert not (plain[:, 0] == 7).all()
-    assert (shifted[:, 0] == 7).all()
-    assert (plain[:, 1:] == -1).all()
-    assert (shifted[:, 1:] == -1).all()
-
-
 def test_alike_features_give_alike_vectors() -> None:
     made = SetColumn(SetShape(3, 2, 4), torch.Generator().manual_seed(0))
     with torch.no_grad():

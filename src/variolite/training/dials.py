@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from variolite.errors import DataError
 from variolite.records import FittedSchema
@@ -22,10 +21,9 @@ class Dials:
     """How rows are drawn; the defaults reproduce the data.
 
     ``temperature`` T raises every distribution to the power 1 / T: logits are divided by it, the
-    spread of numbers is multiplied by its root. ``balance`` B divides the probability of each
-    category by its frequency among all that is drawn, to the power B (post-hoc logit adjustment,
-    A. Menon et al., 2021): 0 leaves the long tail as it is, 1 draws rare categories as often as
-    frequent ones wherever the rest of the row allows it.
+    spread of numbers is multiplied by its root. ``balance`` B is for who draws whole rows: they
+    are kept by one over how often their kind is drawn, to the power B. 0 leaves the long tail as
+    it is, 1 shows all kinds about as often.
     """
 
     temperature: float = 1.0
@@ -61,23 +59,13 @@ def draw_rows(
         columns |= {name: values[:, i] for i, name in enumerate(schema.numeric_names)}
     for name, category in zip(schema.category_names, likelihood.categories, strict=True):
         spellings = np.asarray(schema.category_levels[name])
-        logits = category.logits[0] / dials.temperature
-        shift = _shift(torch.softmax(logits, dim=-1), dials.balance)
-        chances = torch.softmax(logits if shift is None else logits + shift, dim=-1)
+        chances = torch.softmax(category.logits[0] / dials.temperature, dim=-1)
         drawn = torch.multinomial(chances, 1, generator=generator)[:, 0]
         columns[name] = spellings[drawn.numpy()]
     for name, members in zip(schema.set_names, likelihood.sets, strict=True):
-        shift = _shift(members.first(dials.temperature)[0], dials.balance)
-        codes = members.sample(generator, temperature=dials.temperature, shift=shift)[0].numpy()
+        codes = members.sample(generator, temperature=dials.temperature)[0].numpy()
         separator = schema.schema.columns[name].separator
         levels = schema.levels[name]
         texts = [separator.join(sorted(levels[c] for c in row if c >= 0)) for row in codes]
         columns[name] = np.array(texts)
     return columns
-
-
-def _shift(chances: Tensor, balance: float) -> Tensor | None:
-    """What is added to logits: minus the log of how often each level is drawn, (levels,)."""
-    if not balance:
-        return None
-    return -balance * chances.mean(0).clamp(min=1e-9).log()

@@ -141,17 +141,9 @@ class Members:
         return result.masked_fill(counts.squeeze(2) == 0, 0.0)
 
     def sample(
-        self,
-        generator: torch.Generator | None = None,
-        *,
-        temperature: float = 1.0,
-        shift: Tensor | None = None,
+        self, generator: torch.Generator | None = None, *, temperature: float = 1.0
     ) -> Tensor:
-        """Draw sets, codes (M, B, most) padded with -1.
-
-        ``shift``, (levels,), is added to the logits of members, and does not change how many a
-        set has: the stop token is drawn first, without it.
-        """
+        """Draw sets, codes (M, B, most) padded with -1; the stop token is drawn first."""
         members, rows = self.query.shape[:2]
         levels, most = self.column.shape.levels, self.column.shape.most
         codes = torch.full((members, rows, most), -1, device=self.query.device)
@@ -167,17 +159,11 @@ class Members:
             total = torch.logaddexp(torch.logsumexp(logits, dim=-1), stop)
             uniform = torch.rand(stop.shape, generator=generator, device=stop.device)
             going = going & (uniform >= torch.exp(stop - total)) & (last < levels - 1)
-            adjusted = logits if shift is None else logits + shift
-            adjusted = adjusted.masked_fill(~going.unsqueeze(-1), 0.0)
-            flat = torch.softmax(adjusted, dim=-1).reshape(-1, levels)
+            logits = logits.masked_fill(~going.unsqueeze(-1), 0.0)
+            flat = torch.softmax(logits, dim=-1).reshape(-1, levels)
             drawn = torch.multinomial(flat, 1, generator=generator).view(members, rows)
             last = torch.where(going, drawn, last)
             codes[..., step] = torch.where(going, drawn, -1)
             vectors = _gather(self.seen, codes[..., step : step + 1]).squeeze(2)
             state = state + vectors @ self.column.follows
         return codes
-
-    def first(self, temperature: float = 1.0) -> Tensor:
-        """Probability of each member to be drawn first, (M, B, levels)."""
-        place = torch.zeros(self.query.shape[1], dtype=torch.int64, device=self.query.device)
-        return torch.softmax(self._logits(self.query, place)[0] / temperature, dim=-1)

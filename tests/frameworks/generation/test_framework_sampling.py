@@ -12,7 +12,9 @@ from variolite.frameworks.columns import CELL
 from variolite.frameworks.field import FIELD
 from variolite.frameworks.framework_table import cell_of, cell_shape
 from variolite.frameworks.generation.sampling import (
+    POOL,
     Request,
+    balanced,
     draw,
     generate,
     generate_table,
@@ -205,9 +207,28 @@ def test_temperature_and_balance_reach_the_draw(one):
     cold = draw(one, 400, NOTHING, Dials(temperature=1e-4), 0)
     plain = draw(one, 400, NOTHING, PLAIN, 0)
     even = draw(one, 400, NOTHING, Dials(balance=1.0), 0)
-    common = plain["metals"].mode()[0]
     assert cold["linkers"].n_unique() <= plain["linkers"].n_unique()
-    assert (even["metals"] == common).mean() < (plain["metals"] == common).mean()
+    # Rows are chosen among those that the model draws, whole.
+    pool = draw(one, 400 * POOL, NOTHING, PLAIN, 0)
+    assert even.join(pool, on=pool.columns, how="semi").height == 400
+    kinds = [rows.select("metals", "linkers").n_unique() for rows in (plain, even)]
+    assert kinds[0] < kinds[1]
+
+
+@pytest.mark.parametrize("balance", [0.5, 1.0])
+def test_balance_divides_by_how_often_a_combination_occurs(balance):
+    counts = np.array([40_000, 9_000, 900, 100])
+    metals = pl.Series(["Zn", "Zn", "Fe", "Al"]).gather(np.repeat(np.arange(4), counts))
+    linkers = pl.Series(["a", "a;b", "a", "b"]).gather(np.repeat(np.arange(4), counts))
+    rows = pl.DataFrame({"metals": metals, "linkers": linkers, "row": np.arange(50_000)})
+    # Few of each, so that none runs out.
+    found = pl.concat([balanced(rows, 10, balance, seed) for seed in range(1_000)])
+    assert (found.group_by("row").len()["len"] > 1).any()
+    assert balanced(rows, 100, balance, 0)["row"].n_unique() == 100
+    kinds = found["metals"] + found["linkers"]
+    shares = [(kinds == kind).mean() for kind in ("Zna", "Zna;b", "Fea", "Alb")]
+    expected = counts ** (1.0 - balance) / np.sum(counts ** (1.0 - balance))
+    np.testing.assert_allclose(shares, expected, atol=0.02)
 
 
 # Columns have names: their order is nothing, and which is which is everything.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ import polars as pl
 
 from variolite.arguments import parse_conditions
 from variolite.errors import DataError, ShortfallError, nearest
+from variolite.frameworks.diagnosis import Layout
 from variolite.frameworks.framework_table import SHAPE, with_cells
 from variolite.frameworks.generation.framework_model import FrameworkModel
 from variolite.frameworks.linkers import as_known
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from variolite.training import RunFolder
 
 ROUND = 2_000  # rows drawn at once
+POOL = 10  # rows drawn for each one kept, where rare ones are to be kept
 _TRIES = 20  # rows drawn for each one wanted, where what is wanted is rare
 
 
@@ -117,6 +119,9 @@ def draw(
     model: FrameworkModel, number: int, request: Request, dials: Dials, seed: int
 ) -> pl.DataFrame:
     """Draw ``number`` rows, whatever members they have, in the columns that the model makes."""
+    if dials.balance:
+        pool = draw(model, POOL * number, request, replace(dials, balance=0.0), seed)
+        return balanced(pool, number, dials.balance, seed)
     random = np.random.default_rng([seed, 1])
     names = model.condition_names
     given = {
@@ -140,6 +145,19 @@ def draw(
         if prior is not None and name not in request.values:
             columns[name] = model.schema.numeric[name].inverse(conditions[:, i])
     return pl.DataFrame(columns)
+
+
+def balanced(rows: pl.DataFrame, number: int, balance: float, seed: int) -> pl.DataFrame:
+    """Choose ``number`` rows by one over how often their combination occurs, to a power.
+
+    Importance resampling (D. Rubin, 1987), without replacement. Rows stay as they were drawn:
+    metals, linkers and pores go together as much as the model has them.
+    """
+    kinds = [n for n in Layout.among(rows.columns).combination if n in rows.columns]
+    often = rows.select(pl.len().over(kinds)).to_series().to_numpy()
+    # The largest of log weights with Gumbel noise are such a sample, in random order.
+    noise = np.random.default_rng([seed, 5]).gumbel(size=rows.height)
+    return rows[np.argsort(balance * np.log(often) - noise)[:number]]
 
 
 def generate(
