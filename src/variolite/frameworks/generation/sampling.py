@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from variolite.training import RunFolder
 
 ROUND = 2_000  # rows drawn at once
-POOL = 10  # rows drawn for each one kept, where rare ones are to be kept
+POOL = 100_000  # rows drawn, where rare ones are to be kept: fewer do not show which are rare
 _TRIES = 20  # rows drawn for each one wanted, where what is wanted is rare
 
 
@@ -120,8 +120,10 @@ def draw(
 ) -> pl.DataFrame:
     """Draw ``number`` rows, whatever members they have, in the columns that the model makes."""
     if dials.balance:
-        pool = draw(model, POOL * number, request, replace(dials, balance=0.0), seed)
-        return balanced(pool, number, dials.balance, seed)
+        plain = replace(dials, balance=0.0)
+        seeds = np.random.SeedSequence(seed).generate_state(-(-max(POOL, 10 * number) // ROUND))
+        pool = [draw(model, ROUND, request, plain, int(own)) for own in seeds]
+        return balanced(pl.concat(pool), number, dials.balance, seed)
     random = np.random.default_rng([seed, 1])
     names = model.condition_names
     given = {
