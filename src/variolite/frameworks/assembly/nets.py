@@ -238,7 +238,8 @@ def interpenetration(edges: Iterable[tuple[int, int, Sequence[int]]]) -> int:
     first, second = ends.reshape(-1, 2).T
     count = 0
     for _, loops in periodic_parts(len(names), first, second, table[:, 2:]):
-        if len(loops) >= 3:
-            normal = smith_normal_form(Matrix(np.unique(loops, axis=0).tolist()), domain=ZZ)
+        rows = np.unique(loops, axis=0).tolist()
+        if len(rows) >= 3:
+            normal = smith_normal_form(Matrix(rows), domain=ZZ)
             count += abs(int(normal[0, 0] * normal[1, 1] * normal[2, 2]))
     return count
