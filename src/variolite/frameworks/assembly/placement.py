@@ -122,7 +122,6 @@ class _Bodies:
         # arm on either side, the edge, and the cell of the second.
         links: list[tuple[int, int, int, int, int, Integers]] = []
         body = len(assignment.vertices)
-        self.bodies_of_edges: dict[int, int] = {}
         for edge, taken in enumerate(assignment.edges):
             (u, v), (i, j) = net.ends[edge].tolist(), net.arms[edge].tolist()
             arm_u, arm_v = assignment.vertices[u].order[i], assignment.vertices[v].order[j]
@@ -131,7 +130,6 @@ class _Bodies:
                 continue
             links.append((u, arm_u, body, taken.order[0], edge, 0 * net.offsets[edge]))
             links.append((body, taken.order[1], v, arm_v, edge, net.offsets[edge]))
-            self.bodies_of_edges[edge] = body
             body += 1
         local = [unit.positions - unit.centre for unit in self.units]
         owner = np.repeat(np.arange(len(sizes)), sizes).tolist()
@@ -151,7 +149,9 @@ class _Bodies:
         self.local, self.owner = np.concatenate(local), np.array(owner)
         self.first, self.second = np.array(ends).reshape(-1, 2).T
         self.shifts = np.array([link[-1] for link in links], dtype=np.float64)
-        self._start(net, assignment, rng, [link[4] for link in links], reach + self.lengths)
+        needed = np.zeros(len(net.ends))
+        np.add.at(needed, [link[4] for link in links], reach + self.lengths)
+        self._start(net, assignment, rng, needed)
 
     def _next_to(self, unit: Unit, arm: int, body: int) -> tuple[int, list[int]]:
         """The anchor of an arm, and the atoms next to it."""
@@ -167,44 +167,26 @@ class _Bodies:
             self.skipped |= {i * self.atoms + j, j * self.atoms + i}
 
     def _start(
-        self,
-        net: Net,
-        assignment: Assignment,
-        rng: np.random.Generator,
-        edges: list[int],
-        spans: Floats,
+        self, net: Net, assignment: Assignment, rng: np.random.Generator, needed: Floats
     ) -> None:
-        """Scale and strain the net to the units, and place them there.
-
-        ``spans`` are the lengths, (B,), between the centres of units that bonds join.
-        """
-        needed = np.bincount(edges, spans)
+        """Scale the net until its edges have about the lengths that they need, and place units."""
         along = net.vertices[net.ends[:, 1]] + net.offsets - net.vertices[net.ends[:, 0]]
-        vectors = along @ net.lattice
-        lengths = np.linalg.norm(vectors, axis=1)
-        vectors *= (scale := needed @ lengths / (lengths @ lengths))
-        # Least strain with which the edges come to their lengths.
-        x, y, z = vectors.T
-        system = np.stack([x * x, y * y, z * z, 2 * x * y, 2 * x * z, 2 * y * z], axis=1)
-        e = np.linalg.lstsq(system, needed**2 - (vectors**2).sum(axis=1), rcond=1e-6)[0]
-        metric = np.eye(3) + np.array([[e[0], e[3], e[4]], [e[3], e[1], e[5]], [e[4], e[5], e[2]]])
-        values, axes = np.linalg.eigh(metric)
-        stretch = axes @ np.diag(np.sqrt(np.clip(values, 0.4, 2.5))) @ axes.T
-        self.lattice = net.lattice @ (scale * stretch)
+        lengths = np.linalg.norm(along @ net.lattice, axis=1)
+        self.lattice = net.lattice * (needed @ lengths / (lengths @ lengths))
         self.centres = np.zeros((len(self.units), 3))
         self.turned = np.zeros((len(self.units), 3, 3))
         self.centres[: len(net.vertices)] = net.vertices @ self.lattice
         for vertex, taken in enumerate(assignment.vertices):
-            self._turn(vertex, taken.order, net.directions[vertex] @ stretch)
-        for edge, body in self.bodies_of_edges.items():
-            (u, _), way = net.ends[edge], along[edge] @ self.lattice
-            share = np.clip(spans[edges.index(edge)] / needed[edge], 0.2, 0.8)
-            self.centres[body] = self.centres[u] + share * way
-            if (on_edge := assignment.edges[edge]) is not None:
+            self._turn(vertex, taken.order, net.directions[vertex])
+        body = len(net.vertices)
+        ways = along @ self.lattice
+        for way, (u, _), on_edge in zip(ways, net.ends, assignment.edges, strict=True):
+            if on_edge is not None:
+                self.centres[body] = self.centres[u] + way / 2
                 self._turn(body, on_edge.order, np.stack([-way, way]))
-            way /= np.linalg.norm(way)
-            about = Rotation.from_rotvec(rng.uniform(0, 2 * np.pi) * way)
-            self.turned[body] = about.as_matrix() @ self.turned[body]
+                way *= rng.uniform(0, 2 * np.pi) / np.linalg.norm(way)
+                self.turned[body] = Rotation.from_rotvec(way).as_matrix() @ self.turned[body]
+                body += 1
 
     def _turn(self, body: int, order: tuple[int, ...], ways: Floats) -> None:
         """Lay the arms of a body along ways, (k, 3)."""
