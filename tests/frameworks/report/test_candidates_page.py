@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 
 from page_layout import HOSTILE as HOSTILE_BYTES
 from page_layout import layout_faults, read_page
+from variolite.crystals.crystals import Crystal
 from variolite.crystals.files.textbook import textbook_crystals
 from variolite.crystals.files.writing import to_cif
 from variolite.errors import DataError
@@ -16,7 +17,7 @@ from variolite.frameworks.commands import app
 from variolite.frameworks.optional import is_there
 from variolite.frameworks.report import candidate_table as module
 from variolite.frameworks.report.candidate_table import candidate_table, drawn_linker, molecule_of
-from variolite.frameworks.report.candidates_page import candidates_page
+from variolite.frameworks.report.candidates_page import _centred, candidates_page
 
 needs_rdkit = pytest.mark.skipif(not is_there("rdkit"), reason="molecules are drawn by RDKit")
 HOSTILE = HOSTILE_BYTES.replace("\x00", "").replace("\x07", "")  # which no CSV file may hold
@@ -100,6 +101,16 @@ def test_the_page_shows_all_candidates_and_is_not_misled_by_names(folder):
     assert list(rows) == [*CHECKS, "all checks"]
     (turned,) = [node for node in page.find("div") if node.attributes.get("class") == "turn"]
     assert turned.find("svg")[0].attributes["aria-label"] == "good"
+
+
+@pytest.mark.parametrize("species", [[30, 8, 6], [6, 8, 7]])
+def test_structures_are_turned_about_their_metals(species):
+    near = np.array([[0.98, 0.02, 0.5], [0.1, 0.1, 0.6], [0.9, 0.95, 0.4]])
+    crystal = Crystal(np.array(species, dtype=np.uint8), near, 10 * np.eye(3))
+    moved = _centred(crystal).coordinates
+    assert moved[0] == pytest.approx(0.5, abs=1e-9 if species[0] == 30 else 0.05)
+    shift = (moved - near)[0]
+    assert np.abs(np.sin(np.pi * (moved - near - shift))).max() == pytest.approx(0, abs=1e-9)
 
 
 def test_simulated_values_stand_beside_requests(folder):

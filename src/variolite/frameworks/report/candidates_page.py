@@ -191,8 +191,10 @@ def _structures(folder: Path, shown: pl.DataFrame) -> list[Block]:
 
 def _centred(crystal: Crystal) -> Crystal:
     """Move the metals to the middle of the cell, so that few linkers are cut by its faces."""
-    metals = crystal.coordinates[METALLIC[crystal.species]]
-    middle = np.angle(np.exp(2j * np.pi * metals).mean(axis=0)) / (2 * np.pi)
+    metal = METALLIC[crystal.species]
+    chosen = crystal.coordinates[metal if metal.any() else ...]
+    # Of what is periodic, the mean is that of points on a circle.
+    middle = np.angle(np.exp(2j * np.pi * chosen).mean(axis=0)) / (2 * np.pi)
     return replace(crystal, coordinates=(crystal.coordinates - middle + 0.5) % 1.0)
 
 
