@@ -111,20 +111,6 @@ def test_a_run_that_was_not_scored_says_so(tmp_path):
     }  # fmt: skip
 
 
-def test_what_is_kept_of_training_rows_is_no_row_of_them():
-    real = rows(200, 0, ("metals", "linkers"), ("density", *SHAPES)).with_columns(
-        name=pl.format("secret {}", pl.int_range(200)), family=pl.lit("secret")
-    )
-    kept = unlinked(real)
-    assert not {"name", "family", *SHAPES} & set(kept.columns)
-    words = ["metals", "linkers"]
-    assert kept[words].rows() == sorted(real[words].rows())
-    volumes = table_of(real)["volume"].round_sig_figs(4)
-    assert kept["volume"].sort().to_list() == volumes.sort().to_list()
-    known = set(zip(real["density"].round_sig_figs(4), volumes, strict=True))
-    assert len(known & set(kept[["density", "volume"]].rows())) < 10
-
-
 def test_what_was_asked_for_is_not_compared():
     real = pl.DataFrame({"metals": ["Zn", "Zn;Fe", "Fe", None], "linkers": ["a", "b;c", "a", "a"]})
     held = pl.DataFrame({"metals": ["Ca", "Zn"], "linkers": ["d", "a"]})

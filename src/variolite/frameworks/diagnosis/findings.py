@@ -73,21 +73,21 @@ class ModelFacts:
         """Number of active dimensions, by the rule of `scoring.health`."""
         return None if self.kl is None else int((np.asarray(self.kl) > ACTIVE_NATS).sum())
 
-    def figures(self) -> list[Figure]:
-        """Return what is known as figures."""
-        size = _NAN if self.kl is None else len(self.kl)
-        known = [
+    def figures(self) -> Iterator[Figure]:
+        """Yield what is known as figures."""
+        size, total = (None, None) if self.kl is None else (len(self.kl), float(np.sum(self.kl)))
+        for name, value, reference, against in (
             ("active dimensions", self.active, size, "dimensions"),
-            ("KL", None if self.kl is None else float(np.sum(self.kl)), _NAN, "nats per row"),
-            ("mutual information", self.information, _NAN, "nats per row"),
+            ("KL", total, None, "nats per row"),
+            ("mutual information", self.information, None, "nats per row"),
             ("loss with latents permuted", self.latent_drop, 0.0, "nats per row"),
             ("loss with conditions permuted", self.condition_drop, 0.0, "nats per row"),
-        ]
-        return [
-            Figure(quantity=name, of="model", value=value, reference=beside, against=against)
-            for name, value, beside, against in known
-            if value is not None
-        ]
+        ):
+            if value is not None:
+                beside = _NAN if reference is None else reference
+                yield Figure(
+                    quantity=name, of="model", value=value, reference=beside, against=against
+                )
 
 
 _Found = Iterator[tuple[str, Literal["ok", "note", "warning"], str, str | None]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,7 +52,11 @@ class Request:
             if name not in known:
                 raise _unknown(f"the run knows no {name!r} to ask for", name, known, place)
             if name in model.condition_names:
-                values[name] = _number(text, place)
+                with suppress(ValueError):
+                    values[name] = float(text)
+                if not np.isfinite(values.get(name, np.nan)):
+                    hint = "For example co2_uptake=6"
+                    raise DataError(f"{text!r} is not a number", where=place, hint=hint)
                 continue
             column = schema.schema.columns[name]
             of_set = column.kind == "set"
@@ -84,16 +89,6 @@ def _unknown(what: str, name: str, known: Sequence[str], place: str) -> DataErro
     hint = f"Did you mean {close!r}? " if close else ""
     hint += f"It knows {', '.join(known[:8])}{', ...' if len(known) > 8 else ''}"
     return DataError(what, where=place, hint=hint)
-
-
-def _number(text: str, place: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = np.nan
-    if not np.isfinite(value):
-        raise DataError(f"{text!r} is not a number", where=place, hint="For example co2_uptake=6")
-    return value
 
 
 def outside(model: FrameworkModel, request: Request) -> list[str]:
