@@ -9,6 +9,7 @@ import typer
 
 from variolite.cli import recipes, runs
 from variolite.fields import field_names
+from variolite.planning import commands as planning
 
 app = typer.Typer(
     name="variolite",
@@ -35,6 +36,7 @@ for command in (
 app.add_typer(recipes.app, name="recipes")
 for name in field_names():
     app.add_typer(import_module(f"variolite.{name}.commands").app, name=name)
+app.add_typer(planning.app, name="plan")
 
 
 @app.callback(invoke_without_command=True)

@@ -1,0 +1,7 @@
+from .campaign import Campaign as Campaign
+from .pool import Columns as Columns
+from .pool import Pool as Pool
+from .pool import Target as Target
+from .pool import read_pool as read_pool
+from .proposal import Proposal as Proposal
+from .proposal import Rules as Rules

@@ -1,0 +1,189 @@
+"""Replay a campaign on a pool whose values are all known, under many seeds and strategies.
+
+Every strategy starts from the same rows of a seed, pays the same costs and is told a value only
+when it has paid for it. Rows held out are never offered: on them intervals are checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from variolite.errors import DataError, ShortfallError, nearest
+from variolite.planning.pool import Pool
+from variolite.planning.proposal import Rules, fit_surrogates, propose
+from variolite.planning.strategies import DEFAULT, STRATEGIES
+from variolite.progress import Progress
+from variolite.training.workers import each_outcome
+
+Floats = NDArray[np.float64]
+
+ALWAYS = (DEFAULT, "random", "greedy")
+_TOP = 0.05
+_LIMIT = 3600.0
+
+
+@dataclass(frozen=True)
+class Replay:
+    """One campaign of one strategy and seed; arrays are per round, beginning with the start.
+
+    ``best`` is in the unit of the target, ``recall`` the share of the available top 5 % that was
+    found, ``coverage`` of the 90 % interval on rows held out (NaN at the last round).
+    """
+
+    strategy: str
+    seed: int
+    spent: Floats
+    best: Floats
+    recall: Floats
+    coverage: Floats
+    reachable: float
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How campaigns are replayed: rows known at the start, and the share of rows held out."""
+
+    budget: float
+    start: int = 30
+    held_out: float = 0.2
+    rounds: int | None = None
+    seeds: int = 20
+    rules: Rules = field(default_factory=Rules)
+
+
+def backtest(
+    pool: Pool,
+    settings: Settings,
+    strategies: Sequence[str] = (),
+    *,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> list[Replay]:
+    """Replay every strategy under every seed; random, greedy and the default are always among them.
+
+    Raises a DataError where too few rows have a value and a cost, or a strategy is unknown.
+    """
+    progress = progress or Progress()
+    for name in strategies:
+        if name not in STRATEGIES:
+            close = nearest(name, STRATEGIES)
+            hint = f"Did you mean {close}?" if close else f"There are {', '.join(STRATEGIES)}"
+            raise DataError(f"there is no strategy {name!r}", hint=hint)
+    known = pool.measured & np.isfinite(pool.cost_high)
+    if known.sum() < settings.start + 20:
+        what = f"{int(known.sum())} rows have a value and a cost"
+        hint = f"A replay from {settings.start} rows needs {settings.start + 20} at least"
+        raise DataError(what, hint=hint)
+    if float(pool.cost_high[known].min()) > settings.budget:
+        what = f"the cheapest candidate costs {pool.cost_high[known].min():,.2f}"
+        raise DataError(f"{what}, and the budget is {settings.budget:,.2f}", hint="Raise it")
+    pool = taken(pool, np.flatnonzero(known))
+    names = list(dict.fromkeys([*ALWAYS, *strategies]))
+    tasks = [(pool, settings, name, seed) for seed in range(settings.seeds) for name in names]
+    found: list[Replay] = []
+    with progress.stage("campaigns", len(tasks)) as step:
+        for place, outcome in each_outcome(replay, tasks, workers=workers, limit=_LIMIT):
+            if outcome.value is None:
+                what = f"{tasks[place][2]}, seed {tasks[place][3]}: {outcome.reason}"
+                raise DataError(what, hint="Leave this strategy out")
+            found.append(outcome.value)
+            step("campaigns", done=len(found))
+    return sorted(found, key=lambda one: (names.index(one.strategy), one.seed))
+
+
+def taken(pool: Pool, rows: NDArray[np.int64]) -> Pool:
+    """Return some rows of a pool."""
+    arrays = {
+        key: getattr(pool, key)[rows]
+        for key in ("names", "features", "values", "noise", "cost", "cost_low", "cost_high")
+    }
+    groups = pool.groups[rows] if pool.groups is not None else None
+    return replace(pool, frame=pool.frame[rows], groups=groups, notes=(), **arrays)
+
+
+def replay(pool: Pool, settings: Settings, strategy: str, seed: int) -> Replay:
+    """Replay one campaign; the pool has every value."""
+    random = np.random.default_rng(seed)
+    order = random.permutation(len(pool))
+    held_out, offered = np.split(order, [int(settings.held_out * len(pool))])
+    truth = taken(pool, offered)
+    values = truth.values[:, 0]
+    first = random.permutation(len(truth))[: settings.start]
+    seen = np.zeros(len(truth), dtype=bool)
+    seen[first] = True
+    reachable = values.max()
+    top = values >= np.sort(values)[-max(1, round(_TOP * len(values)))]
+    places = {name: place for place, name in enumerate(truth.names.tolist())}
+    rules = replace(settings.rules, strategy=strategy, seed=seed)
+    rows: list[tuple[float, float, float, float]] = []
+    spent, number = 0.0, 0
+    while True:
+        masked = replace(truth, values=np.where(seen[:, None], truth.values, np.nan))
+        rows.append((spent, values[seen].max(), float(seen[top].mean()), np.nan))
+        if settings.rounds is not None and number >= settings.rounds:
+            break
+        rows[-1] = (*rows[-1][:3], _coverage(masked, pool, held_out, seed))
+        number += 1
+        left = settings.budget - spent - rules.fixed_cost
+        try:
+            batch = propose(masked, left, rules, round=number, share=left / settings.budget)
+        except (ShortfallError, DataError):
+            break  # Nothing left to measure, or to pay for it.
+        if not batch.names:
+            break
+        spent += batch.cost + rules.fixed_cost
+        seen[[places[name] for name in batch.names]] = True
+    sign = pool.columns.targets[0].sign
+    spending, best, recall, coverage = (np.array(column) for column in zip(*rows, strict=True))
+    return Replay(strategy, seed, spending, sign * best, recall, coverage, float(sign * reachable))
+
+
+def _coverage(masked: Pool, pool: Pool, held_out: NDArray[np.int64], seed: int) -> float:
+    """Return the share of rows held out that are within their 90 % intervals."""
+    if not len(held_out):
+        return np.nan
+    surrogate = fit_surrogates(masked, np.flatnonzero(masked.measured), seed)[0]
+    predicted = surrogate.predict(pool.features[held_out])
+    truth = pool.values[held_out, 0]
+    return float(((truth >= predicted.low) & (truth <= predicted.high)).mean())
+
+
+def summary(replays: Sequence[Replay]) -> dict[str, Any]:
+    """Means over seeds with 95 % intervals, by strategy; what ``--json`` prints."""
+    names = list(dict.fromkeys(r.strategy for r in replays))
+    table = {}
+    for name in names:
+        mine = [r for r in replays if r.strategy == name]
+        entry: dict[str, Any] = {"seeds": len(mine)}
+        figures = {
+            "recall_top5": [r.recall[-1] for r in mine],
+            "best_found": [r.best[-1] for r in mine],
+            "spent": [r.spent[-1] for r in mine],
+            "regret": [abs(r.reachable - r.best[-1]) for r in mine],
+            "area_under_recall": [area(r) for r in mine],
+            "coverage_90": [np.nanmean(r.coverage) for r in mine],
+        }
+        for key, values in figures.items():
+            entry |= dict(zip((key, f"{key}_low", f"{key}_high"), interval(values), strict=True))
+        table[name] = entry
+    return {"default": DEFAULT, "strategies": table}
+
+
+def area(replay: Replay) -> float:
+    """Mean recall over the money spent, 0 to 1: half the money for the same recall is better."""
+    if replay.spent[-1] == 0:
+        return float(replay.recall[-1])
+    return float(np.trapezoid(replay.recall, replay.spent) / replay.spent[-1])
+
+
+def interval(values: Sequence[float], seed: int = 0) -> tuple[float, float, float]:
+    """Return the mean over seeds with its 95 % bootstrap interval."""
+    array = np.asarray(values, dtype=float)
+    draws = np.random.default_rng(seed).choice(array, (2000, len(array))).mean(axis=1)
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return float(array.mean()), float(low), float(high)

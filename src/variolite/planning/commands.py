@@ -1,0 +1,367 @@
+"""``variolite plan``: which candidates to measure next."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from variolite.arguments import Json, Out, keep_inputs
+from variolite.errors import DataError
+from variolite.progress import ConsoleProgress
+
+PROGRESS = ConsoleProgress()
+
+app = typer.Typer(help="Plan what to measure next, under a budget.", no_args_is_help=True)
+
+_POOL = typer.Option("--pool", metavar="FILE", help="Table of candidates. May be repeated.")
+_Pool = Annotated[list[Path], _POOL]
+_PoolOrNone = Annotated[list[Path] | None, _POOL]
+_TARGET = typer.Option(
+    "--target",
+    metavar="COLUMN[=min]",
+    help="What to make as large as possible, or as small. Twice for two at once.",
+)
+_Target = Annotated[list[str], _TARGET]
+_TargetOrNone = Annotated[list[str] | None, _TARGET]
+_Cost = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--cost",
+        metavar="COLUMN",
+        help="Money that a candidate costs, with columns COLUMN_low and COLUMN_high if known. "
+        "Several are added up. May be repeated.",
+    ),
+]
+_Budget = Annotated[
+    float, typer.Option("--budget", metavar="MONEY", help="For all rounds, in the unit of costs.")
+]
+_Batch = Annotated[int, typer.Option("--batch", min=1, help="Most candidates of one round.")]
+_Name = Annotated[
+    str | None, typer.Option("--name", metavar="COLUMN", help="Column of names or ids.")
+]
+_Group = Annotated[
+    str | None,
+    typer.Option(
+        "--group", metavar="COLUMN", help="Families: intervals are checked on whole ones."
+    ),
+]
+_Feature = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--feature",
+        metavar="COLUMN",
+        help="What candidates are told apart by; all other columns by default. May be repeated.",
+    ),
+]
+_Ignore = Annotated[
+    list[str] | None,
+    typer.Option("--ignore", metavar="COLUMN", help="No feature. May be repeated."),
+]
+_Fixed = Annotated[
+    float, typer.Option("--fixed-cost", min=0.0, metavar="MONEY", help="Of every round.")
+]
+_AtMost = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--at-most",
+        metavar="COLUMN=N",
+        help="Most of a batch that share a value: metals=3. May be repeated.",
+    ),
+]
+_Seed = Annotated[int, typer.Option("--seed", min=0, help="Of what is drawn.")]
+
+
+@app.callback(invoke_without_command=True)
+def plan(
+    context: typer.Context,
+    pool: _PoolOrNone = None,
+    target: _TargetOrNone = None,
+    cost: _Cost = None,
+    budget: _Budget = 0.0,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="FILE",
+            help="Where to write the batch. Its campaign and a page are written beside it.",
+        ),
+    ] = None,
+    batch: _Batch = 10,
+    batch_budget: Annotated[
+        float | None,
+        typer.Option("--batch-budget", min=0.01, metavar="MONEY", help="Most money of one round."),
+    ] = None,
+    fixed_cost: _Fixed = 0.0,
+    worth: Annotated[
+        float | None,
+        typer.Option(
+            "--worth",
+            metavar="MONEY",
+            help="Of one unit of the first target: then it is said when to stop.",
+        ),
+    ] = None,
+    name: _Name = None,
+    group: _Group = None,
+    feature: _Feature = None,
+    ignore: _Ignore = None,
+    at_most: _AtMost = None,
+    share: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--share",
+            metavar="COLUMN=VALUE:LOW-HIGH",
+            help="Share of a batch with a value: origin=generated:0.7-0.85. May be repeated.",
+        ),
+    ] = None,
+    control: Annotated[
+        list[str] | None,
+        typer.Option("--control", metavar="NAME", help="Is in the next batch. May be repeated."),
+    ] = None,
+    strategy: Annotated[
+        str, typer.Option("--strategy", help="How candidates are scored; see backtest.")
+    ] = "top",
+    seed: _Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Propose the next batch to measure: candidates, costs, what is expected, and why.
+
+    Enter results in the pool's target column and give the same command again: it goes on from
+    what came back, and never exceeds the budget.
+    """
+    if context.invoked_subcommand:
+        return
+    from variolite.planning.campaign import Campaign, campaign_file
+    from variolite.planning.page import campaign_page
+    from variolite.planning.proposal import Rules
+    from variolite.records import require_writable, write_table, write_text_atomic
+
+    # Not required by typer: backtest has its own.
+    if not pool or not target or not budget:
+        given = {"--pool": pool, "--target": target, "--budget": budget}
+        option = next(name for name, value in given.items() if not value)
+        raise DataError("is needed", where=option, hint="See variolite plan --help")
+    if out is not None:
+        keep_inputs("--out", out, pool)
+        require_writable(out)
+    rules = Rules(
+        batch=batch,
+        batch_budget=batch_budget,
+        fixed_cost=fixed_cost,
+        at_most=_counts(at_most or []),
+        controls=tuple(control or ()),
+        shares=_shares(share or []),
+        strategy=strategy,
+        seed=seed,
+    )
+    columns = _columns(target, cost, name, group, feature, ignore, worth)
+    campaign = Campaign(columns, budget, rules)
+    kept = campaign_file(out) if out is not None else None
+    if kept is not None and kept.exists():
+        campaign.restore(kept)
+    found = campaign.propose(_source(pool), progress=PROGRESS)
+    for note in found.notes:
+        PROGRESS.note(note)
+    if out is not None and kept is not None:
+        # The table first: a kill in between plans the same round again.
+        write_table(found.table, out)
+        campaign.save(kept)
+        page = out.with_suffix(".html")
+        write_text_atomic(page, campaign_page(campaign, found, out.stem))
+    if as_json:
+        typer.echo(json.dumps(found.to_dict() | campaign.money(), indent=1))
+        return
+    typer.echo(found.text())
+    typer.echo(campaign.statement())
+    if out is not None:
+        typer.echo(str(out))
+
+
+@app.command()
+def backtest(
+    pool: _Pool,
+    target: _Target,
+    budget: _Budget,
+    cost: _Cost = None,
+    seeds: Annotated[int, typer.Option("--seeds", min=2, help="Campaigns of each strategy.")] = 20,
+    start: Annotated[int, typer.Option("--start", min=5, help="Rows known at the start.")] = 30,
+    batch: _Batch = 10,
+    rounds: Annotated[
+        int | None, typer.Option("--rounds", min=1, help="Most rounds; until the money is spent.")
+    ] = None,
+    strategy: Annotated[
+        list[str] | None,
+        typer.Option("--strategy", help="Beside random, greedy and ours. May be repeated."),
+    ] = None,
+    fixed_cost: _Fixed = 0.0,
+    name: _Name = None,
+    group: _Group = None,
+    feature: _Feature = None,
+    ignore: _Ignore = None,
+    at_most: _AtMost = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="HTML", help="Page with curves and tables.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes; as many as there are cores by default.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Replay campaigns on a pool whose values are all known, to compare strategies.
+
+    Reports, over seeds, the share of the best 5 % that was found, the best value, the money
+    spent, and whether intervals cover what they claim.
+    """
+    import os
+
+    from variolite.planning import backtest as replays
+    from variolite.planning.page import backtest_page, backtest_text
+    from variolite.planning.pool import read_pool
+    from variolite.planning.proposal import Rules
+    from variolite.records import require_writable, write_text_atomic
+
+    if out is not None:
+        keep_inputs("--out", out, pool)
+        require_writable(out, also=[".html"])
+    columns = _columns(target, cost, name, group, feature, ignore, None)
+    read = read_pool(_source(pool), columns)
+    for note in read.notes:
+        PROGRESS.note(note)
+    rules = Rules(batch=batch, fixed_cost=fixed_cost, at_most=_counts(at_most or []))
+    settings = replays.Settings(budget=budget, start=start, rounds=rounds, seeds=seeds, rules=rules)
+    found = replays.backtest(
+        read, settings, strategy or (), workers=workers or os.cpu_count() or 1, progress=PROGRESS
+    )
+    if out is not None:
+        write_text_atomic(out, backtest_page(found, read, settings))
+    summary = replays.summary(found)
+    typer.echo(json.dumps(summary, indent=1) if as_json else backtest_text(summary))
+
+
+@app.command()
+def costs(
+    pool: _Pool,
+    out: Out,
+    prices: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Table of reagents: supplies (metal or SMILES), price per gram, molar_mass, "
+            "source, date; price_low, price_high, moles if known.",
+        ),
+    ] = None,
+    grams: Annotated[float, typer.Option(min=1e-6, help="Of product.")] = 1.0,
+    yield_: Annotated[
+        float, typer.Option("--yield", min=0.01, max=1.0, help="Of the synthesis, 0 to 1.")
+    ] = 0.7,
+    solvent: Annotated[
+        float, typer.Option(min=0.0, help="Millilitres for a gram of product.")
+    ] = 0.0,
+    solvent_price: Annotated[float, typer.Option(min=0.0, help="Of a millilitre.")] = 0.0,
+    minutes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN", help="Minutes of instrument or computer; gaps are learnt from --size."
+        ),
+    ] = None,
+    rate: Annotated[float, typer.Option(min=0.0, help="Money for a minute.")] = 1.0,
+    size: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN", help="What run times grow with: atoms, volume."),
+    ] = None,
+) -> None:
+    """Work out what candidates cost: reagents for their synthesis, time for their validation.
+
+    Adds the columns synthesis_cost and validation_cost with their ends, for --cost.
+    """
+    import polars as pl
+
+    from variolite.planning import costs as costing
+    from variolite.records import read_table, require_writable, write_table
+
+    keep_inputs("--out", out, pool)
+    require_writable(out)
+    if prices is None and minutes is None:
+        raise DataError("nothing to work out", hint="Give --prices, --minutes or both")
+    frame = read_table(_source(pool))
+    parts = [frame]
+    if prices is not None:
+        table = costing.read_prices(prices)
+        how = costing.Synthesis(grams, yield_, solvent, solvent_price)
+        made = costing.synthesis_costs(frame, table, how)
+        for note in table.notes:
+            PROGRESS.note(note)
+        unknown = made["synthesis_cost"].null_count()
+        if unknown:
+            PROGRESS.note(f"{unknown:,} candidates have no synthesis cost; synthesis_notes say why")
+        parts.append(made)
+    if minutes is not None:
+        parts.append(costing.validation_costs(frame, minutes, size or (), rate))
+    old = [name for part in parts[1:] for name in part.columns if name in frame.columns]
+    if old:
+        PROGRESS.note(f"columns {', '.join(old)} are replaced")
+    parts[0] = frame.drop(old)
+    write_table(pl.concat(parts, how="horizontal"), out)
+    typer.echo(str(out))
+
+
+def _source(paths: list[Path]) -> Any:
+    return paths if len(paths) > 1 else paths[0]
+
+
+def _columns(
+    targets: list[str],
+    costs: list[str] | None,
+    name: str | None,
+    group: str | None,
+    features: list[str] | None,
+    ignore: list[str] | None,
+    worth: float | None,
+) -> Any:
+    from variolite.planning.pool import Columns, Target
+
+    found = []
+    for place, text in enumerate(targets):
+        column, _, way = text.partition("=")
+        if way not in ("", "min", "max"):
+            hint = "Write COLUMN, COLUMN=min or COLUMN=max"
+            raise DataError(f"{way!r} is no direction", where=f"--target {text}", hint=hint)
+        found.append(Target(column, way == "min", worth if place == 0 else None))
+    if len(found) > 2:
+        raise DataError(f"{len(found)} targets", where="--target", hint="Give one or two")
+    return Columns(
+        tuple(found),
+        tuple(costs or ()),
+        name,
+        group,
+        tuple(features or ()),
+        tuple(ignore or ()),
+    )
+
+
+def _counts(texts: list[str]) -> dict[str, int]:
+    found = {}
+    for text in texts:
+        column, _, number = text.rpartition("=")
+        if not column or not number.isdigit() or number == "0":
+            raise DataError("is no limit", where=f"--at-most {text}", hint="Write metals=3")
+        found[column] = int(number)
+    return found
+
+
+def _shares(texts: list[str]) -> dict[tuple[str, str], tuple[float, float]]:
+    found = {}
+    for text in texts:
+        about, _, ends = text.rpartition(":")
+        column, _, value = about.partition("=")
+        try:
+            low, high = (float(end) for end in ends.split("-"))
+        except ValueError:
+            low, high = 1.0, 0.0
+        if not (column and value and 0.0 <= low <= high <= 1.0):
+            hint = "Write origin=generated:0.7-0.85"
+            raise DataError("is no share", where=f"--share {text}", hint=hint)
+        found[column, value] = (low, high)
+    return found

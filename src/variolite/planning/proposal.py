@@ -1,0 +1,420 @@
+"""The next batch: what to measure, what is expected of it, and whether it is worth its money."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from variolite.errors import DataError, ShortfallError, nearest
+from variolite.planning.pool import Pool, listed
+from variolite.planning.selection import Limit, choose
+from variolite.planning.strategies import DEFAULT, STRATEGIES, View
+from variolite.planning.surrogate import Surrogate
+from variolite.progress import Progress
+from variolite.records.records import text_values
+from variolite.text_table import text_table
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+_FEWEST = 5  # Measured rows from which a surrogate is fitted.
+_CHUNK = 50_000
+_SCREENED = 5_000  # Candidates that get more than a mean and a standard deviation.
+_DRAWS = 1024
+_REST = 10  # Candidates reported that were not taken.
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How batches are made.
+
+    ``batch`` is the most candidates of one round and ``batch_budget`` its most money;
+    ``fixed_cost`` is that of a round. ``at_most`` limits how many of a batch share a value of a
+    column, ``controls`` are names that are in the next batch whatever is expected of them, and
+    ``shares`` are least and most shares of a batch with a value of a column.
+    """
+
+    batch: int = 10
+    batch_budget: float | None = None
+    fixed_cost: float = 0.0
+    at_most: Mapping[str, int] = field(default_factory=dict)
+    controls: tuple[str, ...] = ()
+    shares: Mapping[tuple[str, str], tuple[float, float]] = field(default_factory=dict)
+    strategy: str = DEFAULT
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.strategy not in STRATEGIES:
+            close = nearest(self.strategy, STRATEGIES)
+            hint = f"Did you mean {close}?" if close else f"There are {', '.join(STRATEGIES)}"
+            raise DataError(f"there is no strategy {self.strategy!r}", hint=hint)
+        if self.batch < 1 or self.fixed_cost < 0 or (self.batch_budget or 1.0) <= 0:
+            hint = "A batch has at least one candidate, and money is not negative"
+            raise DataError("impossible rules of a batch", hint=hint)
+
+
+@dataclass
+class Proposal:
+    """A batch, best first.
+
+    ``table`` has a row per candidate: name, round, cost with its ends, expected value with its
+    90 % interval for every target, and why; ``rest`` has the best that were not taken, and why
+    not. ``gain`` is how much better than the best so far the best of the batch is expected to be,
+    with its 90 % interval, in the unit of the first target.
+    """
+
+    table: pl.DataFrame
+    rest: pl.DataFrame
+    costs: list[float]
+    gain: tuple[float, float, float] | None
+    verdict: str
+    calibration: dict[str, float]
+    notes: list[str]
+
+    @property
+    def names(self) -> list[str]:
+        found: list[str] = self.table["name"].to_list()
+        return found
+
+    @property
+    def cost(self) -> float:
+        return float(sum(self.costs))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all of it for a program to read."""
+        return {
+            "batch": self.table.to_dicts(),
+            "left_out": self.rest.to_dicts(),
+            "cost": self.cost,
+            "gain": self.gain,
+            "verdict": self.verdict,
+            "calibration": self.calibration,
+            "notes": self.notes,
+        }
+
+    def text(self) -> str:
+        """Lay out the batch as plain text."""
+        table = self.table.drop("round")
+        if (table["cost_low"] == table["cost_high"]).all():
+            table = table.drop("cost_low", "cost_high")
+        numeric = [c for c in table.columns if c not in ("name", "why")]
+        header = ["name", *numeric, "why"]
+        rows = [
+            [row["name"], *(f"{row[c]:,.4g}" for c in numeric), row["why"]]
+            for row in table.to_dicts()
+        ]
+        return "\n".join([text_table(header, rows), "", self.verdict])
+
+
+def propose(
+    pool: Pool,
+    money: float,
+    rules: Rules,
+    *,
+    round: int = 1,
+    pending: Sequence[str] = (),
+    share: float = 1.0,
+    progress: Progress | None = None,
+) -> Proposal:
+    """Propose a batch for at most ``money``.
+
+    ``pending`` are candidates that are being measured; ``share`` is the money left as a share of
+    the budget. Raises a ShortfallError where every candidate is measured or pending, a DataError
+    where the money buys none.
+    """
+    progress = progress or Progress()
+    random = np.random.default_rng([rules.seed, round])
+    money = min(money, rules.batch_budget or money)
+    open_ = np.flatnonzero(pool.affordable & ~np.isin(pool.names, list(pending)))
+    if not len(open_):
+        what = "every candidate with a known cost is measured or pending"
+        raise ShortfallError(what, hint="Add candidates to the pool; the campaign is at its end")
+    cheapest = float(pool.cost_high[open_].min())
+    if cheapest > money:
+        left = f"{max(money, 0.0):,.2f} are left" if round > 1 else f"the budget is {money:,.2f}"
+        what = f"the cheapest candidate costs {cheapest:,.2f}, and {left}"
+        raise DataError(what, hint="Raise the budget")
+    notes = list(pool.notes)
+    measured = np.flatnonzero(pool.measured)
+    limits = limits_of(pool, rules)
+    required = _places(pool, rules.controls, open_)
+    known = pool.values[measured]
+    if len(measured) < _FEWEST or not np.ptp(known, axis=0).all():
+        return _first_batch(pool, open_, money, rules, limits, required, round, notes, random)
+    surrogates = fit_surrogates(pool, measured, rules.seed)
+    means, sds, lows, highs = predict(surrogates, pool.features[open_], progress)
+    screened = np.arange(len(open_))
+    if len(open_) > _SCREENED:
+        keep = np.argsort(-(means[:, 0] + 2 * sds[:, 0]), kind="stable")[:_SCREENED]
+        screened = np.union1d(keep, np.flatnonzero(np.isin(open_, required)))
+        notes.append(f"{len(screened):,} of {len(open_):,} candidates by upper bound are compared")
+    places = open_[screened]
+    view = View(
+        surrogates=surrogates,
+        features=pool.features[places],
+        means=means[screened],
+        sds=sds[screened],
+        observed=known,
+        cost=pool.cost_high[places],
+        share=share,
+        round=round,
+        generated=_generated(pool)[places],
+        random=random,
+    )
+    score = STRATEGIES[rules.strategy](view)
+    score = score - min(score.min(), 0.0) + 1e-9 * np.ptp(score) + 1e-12
+    taken = choose(
+        score,
+        view.cost,
+        money,
+        rules.batch,
+        limits=[
+            Limit(x.member[places], x.most, x.least_share, x.most_share, x.title) for x in limits
+        ],
+        required=[int(np.flatnonzero(places == r)[0]) for r in required],
+    )
+    expected = {
+        "mean": means[screened],
+        "low": lows[screened],
+        "high": highs[screened],
+        "sd": sds[screened],
+    }
+    why = [_why(view, i, places[i] in required) for i in taken]
+    table = _rows(pool, places[taken], {k: v[taken] for k, v in expected.items()}, round)
+    order = np.argsort(-score, kind="stable")
+    missed = order[~np.isin(order, taken)][:_REST]
+    reasons = [_why_not(view, i, taken, money, rules) for i in missed]
+    rest = _rows(pool, places[missed], {k: v[missed] for k, v in expected.items()}, round)
+    costs = pool.cost_high[places[taken]].tolist()
+    gain = gain_of(view, taken)
+    return Proposal(
+        table=table.with_columns(why=pl.Series(why)),
+        rest=rest.with_columns(why_not=pl.Series(reasons, dtype=pl.String)),
+        costs=costs,
+        gain=gain,
+        verdict=_verdict(pool, view, gain, sum(costs) + rules.fixed_cost),
+        calibration=surrogates[0].calibration,
+        notes=notes,
+    )
+
+
+def fit_surrogates(pool: Pool, measured: Integers, seed: int) -> tuple[Surrogate, ...]:
+    """Fit one surrogate per target on measured candidates."""
+    groups = pool.groups[measured] if pool.groups is not None else None
+    return tuple(
+        Surrogate(seed=seed).fit(pool.features[measured], values[measured], noise[measured], groups)
+        for values, noise in zip(pool.values.T, pool.noise.T, strict=True)
+    )
+
+
+def predict(
+    surrogates: Sequence[Surrogate], features: Floats, progress: Progress
+) -> tuple[Floats, Floats, Floats, Floats]:
+    """Return mean, standard deviation and ends of the 90 % interval, (N, T) each."""
+    parts = []
+    if len(features) <= _CHUNK:
+        progress = Progress()
+    with progress.stage("predicting", len(features)) as step:
+        for begin in range(0, len(features), _CHUNK):
+            some = [s.predict(features[begin : begin + _CHUNK]) for s in surrogates]
+            parts.append([np.column_stack([getattr(p, k) for p in some]) for k in _PREDICTED])
+            step("candidates", done=min(begin + _CHUNK, len(features)))
+    mean, sd, low, high = (np.concatenate(kind) for kind in zip(*parts, strict=True))
+    return mean, sd, low, high
+
+
+_PREDICTED = ("mean", "sd", "low", "high")
+
+
+def limits_of(pool: Pool, rules: Rules) -> list[Limit]:
+    """Turn the rules of a batch into limits over the whole pool."""
+    found = []
+    for column, most in rules.at_most.items():
+        cells = _cells(pool, column)
+        title = f"at most {most} per {column}"
+        found += [
+            Limit(cells == value, most=most, title=title)
+            for value in np.unique(cells[pool.affordable])
+        ]
+    for (column, value), (low, high) in rules.shares.items():
+        title = f"{low:.0%} to {high:.0%} of {column} {value}"
+        found.append(
+            Limit(_cells(pool, column) == value, least_share=low, most_share=high, title=title)
+        )
+    return found
+
+
+def _cells(pool: Pool, column: str) -> NDArray[np.str_]:
+    if column not in pool.frame.columns:
+        close = nearest(column, pool.frame.columns)
+        hint = f"Did you mean {close!r}?" if close else None
+        raise DataError(f"there is no column {column!r} in the pool", hint=hint)
+    return text_values(pool.frame[column])
+
+
+def _places(pool: Pool, names: Sequence[str], open_: Integers) -> list[int]:
+    places = {str(pool.names[place]): int(place) for place in open_}
+    unknown = [name for name in names if name not in pool.names]
+    if unknown:
+        close = nearest(unknown[0], pool.names.tolist())
+        hint = f"Did you mean {close}?" if close else None
+        raise DataError(f"{listed(unknown)} is not in the pool", hint=hint)
+    return [places[name] for name in names if name in places]
+
+
+def _generated(pool: Pool) -> NDArray[np.bool_]:
+    """Candidates that a model made: they carry predictions or requests."""
+    columns = [c for c in pool.frame.columns if c.endswith(("_predicted", "_requested"))]
+    found = np.zeros(len(pool), dtype=bool)
+    for column in columns:
+        found |= pool.frame[column].is_not_null().to_numpy()
+    return found
+
+
+def _first_batch(
+    pool: Pool,
+    open_: Integers,
+    money: float,
+    rules: Rules,
+    limits: Sequence[Limit],
+    required: Sequence[int],
+    round: int,
+    notes: list[str],
+    random: np.random.Generator,
+) -> Proposal:
+    """Spread a batch over the pool: there is nothing yet to learn from."""
+    x = pool.features[open_]
+    x = (x - x.mean(axis=0)) / np.maximum(x.std(axis=0), 1e-9)
+    known = pool.measured
+    if known.any():
+        notes.append(
+            f"{int(known.sum())} values, too few or all equal: the batch is spread over the pool"
+        )
+    else:
+        notes.append("nothing is measured yet: the batch is spread over the pool")
+    # Farthest first: each is as unlike those before it as can be; earlier ones score higher.
+    score = np.zeros(len(open_))
+    apart = np.full(len(open_), np.inf)
+    current = int(np.argmin((x**2).sum(axis=1)))
+    wanted = min(len(open_), 3 * rules.batch)
+    for place in range(wanted):
+        score[current] = wanted - place
+        apart = np.minimum(apart, ((x - x[current]) ** 2).sum(axis=1))
+        current = int(np.argmax(np.where(score > 0, -1.0, apart)))
+    score[score == 0] = 1e-6 * random.random(int((score == 0).sum()))
+    taken = choose(
+        score,
+        pool.cost_high[open_],
+        money,
+        rules.batch,
+        limits=[
+            Limit(x.member[open_], x.most, x.least_share, x.most_share, x.title) for x in limits
+        ],
+        required=[int(np.flatnonzero(open_ == r)[0]) for r in required],
+    )
+    places = open_[taken]
+    table = _rows(pool, places, {}, round)
+    return Proposal(
+        table=table.with_columns(why=pl.lit("unlike the others", dtype=pl.String)),
+        rest=table.clear().with_columns(why_not=pl.lit("", dtype=pl.String)),
+        costs=pool.cost_high[places].tolist(),
+        gain=None,
+        verdict="A first batch to learn from: nothing can be said of its gain.",
+        calibration={},
+        notes=notes,
+    )
+
+
+def _rows(pool: Pool, places: Integers, expected: Mapping[str, Floats], round: int) -> pl.DataFrame:
+    """Lay out candidates; targets that are minimised are in their own sign again."""
+    columns: dict[str, Any] = {
+        "name": pool.names[places],
+        "round": np.full(len(places), round),
+        "cost": pool.cost[places],
+        "cost_low": pool.cost_low[places],
+        "cost_high": pool.cost_high[places],
+    }
+    for i, target in enumerate(pool.columns.targets):
+        if not expected:
+            continue
+        mean, low, high = (target.sign * expected[key][:, i] for key in ("mean", "low", "high"))
+        low, high = np.minimum(low, high), np.maximum(low, high)
+        columns |= {
+            f"{target.column}_predicted": mean,
+            f"{target.column}_low": low,
+            f"{target.column}_high": high,
+        }
+    return pl.DataFrame(columns)
+
+
+def _why(view: View, place: int, control: bool) -> str:
+    """Say in words what speaks for a candidate."""
+    if control:
+        return "control"
+    mean, sd = view.mean[place], view.sd[place]
+    rank = int((view.mean > mean).sum()) + 1
+    beyond = acquisition_probability(mean, sd, view.best)
+    parts = [f"expected value rank {rank:,} of {len(view.mean):,}"]
+    if beyond >= 0.005:
+        parts.append(f"{beyond:.0%} to beat the best so far")
+    if sd > 1.5 * np.median(view.sd):
+        parts.append("little is known of its kind")
+    return "; ".join(parts)
+
+
+def acquisition_probability(mean: float, sd: float, best: float) -> float:
+    """Probability that a normal value is above the best so far."""
+    from scipy.stats import norm
+
+    return float(norm.sf(best, loc=mean, scale=max(sd, 1e-12)))
+
+
+def _why_not(view: View, place: int, taken: Integers, money: float, rules: Rules) -> str:
+    if view.cost[place] > money:
+        return "costs more than is left"
+    if len(taken) >= rules.batch:
+        return "the batch is full"
+    if view.cost[taken].sum() + view.cost[place] > money:
+        return "the money is spent on others"
+    return "a limit of the batch"
+
+
+def gain_of(view: View, taken: Integers) -> tuple[float, float, float]:
+    """Expected gain of a batch over the best so far, with its 90 % interval."""
+    if not len(taken):
+        return 0.0, 0.0, 0.0
+    draws = view.surrogates[0].samples(view.features[taken], _DRAWS, 0)
+    gains = np.maximum(draws.max(axis=1) - view.best, 0.0)
+    low, high = np.quantile(gains, [0.05, 0.95])
+    return float(gains.mean()), float(low), float(high)
+
+
+def _verdict(pool: Pool, view: View, gain: tuple[float, float, float], cost: float) -> str:
+    """Say whether the batch is worth its money, or what it brings where no worth is given."""
+    target = pool.columns.targets[0]
+    unit = pool.units.get(target.column, "")
+    mean, low, high = gain
+    what = f"{mean:.3g} {unit}".strip()
+    text = (
+        f"The best of this batch is expected to be better than the best so far by {what} "
+        f"({low:.3g} to {high:.3g}), for {cost:,.2f}"
+    )
+    if target.worth is None:
+        per = mean / cost if cost else float("inf")
+        return f"{text}: {per:.3g} {unit} per unit of money".replace("  ", " ") + "."
+    worth = mean * target.worth
+    from variolite.planning import acquisition
+
+    log_ei = acquisition.log_expected_improvement(view.mean, view.sd, view.best)
+    most = float((np.exp(log_ei) * target.worth / np.maximum(view.cost, 1e-9)).max())
+    if most < 1.0:
+        return (
+            f"Stop: no candidate is expected to bring what it costs (the best brings {most:.2f} of "
+            f"its cost). {text}, worth {worth:,.2f}."
+        )
+    return f"Go on: {text[0].lower()}{text[1:]}, worth {worth:,.2f}."

@@ -1,0 +1,119 @@
+"""Which candidates to take: the most score that the money buys, under limits, never over it.
+
+An integer programme solved by HiGHS; where its time ends, its best plan so far. The budget holds
+for the high ends of costs, in whole cents, so that no rounding exceeds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import Bounds, LinearConstraint, milp
+from scipy.sparse import csr_array, vstack
+
+from variolite.errors import DataError
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+CENTS = 100.0
+_MOST = 2_000  # Candidates of an integer programme: the best by score, and by score per cost.
+
+
+@dataclass(frozen=True)
+class Limit:
+    """Between ``least`` and ``most`` of the batch, or shares of it, have ``member`` True, (N,)."""
+
+    member: NDArray[np.bool_]
+    most: int | None = None
+    least_share: float = 0.0
+    most_share: float = 1.0
+    title: str = ""
+
+
+def in_cents(cost: Floats, *, up: bool = True) -> Integers:
+    """Whole cents, upwards for costs and downwards for budgets.
+
+    A millionth of a cent is taken for a rounding error of the number: 0.07 costs 7 cents.
+    """
+    cents = np.asarray(cost) * CENTS
+    return (np.ceil(cents - 1e-6) if up else np.floor(cents + 1e-6)).astype(np.int64)
+
+
+def choose(
+    score: Floats,
+    cost: Floats,
+    budget: float,
+    count: int,
+    *,
+    limits: Sequence[Limit] = (),
+    required: Sequence[int] = (),
+    seconds: float = 10.0,
+) -> Integers:
+    """Return places of at most ``count`` candidates with the highest total score, best first.
+
+    ``score`` and ``cost`` are (N,); scores that are not positive and unknown costs are never
+    taken, ``required`` ones always. Raises a DataError where what is required costs more than the
+    budget or breaks a limit.
+    """
+    money = int(in_cents(np.array(budget), up=False))
+    possible = np.isfinite(cost) & np.isfinite(score) & (score > 0)
+    possible[list(required)] = True
+    cents = in_cents(np.where(np.isfinite(cost), cost, 0.0))
+    possible &= cents <= money
+    if required and (cents[list(required)].sum() > money or len(required) > count):
+        what = f"what is required costs {cents[list(required)].sum() / CENTS:,.2f}"
+        raise DataError(what, hint=f"Raise the budget of {budget:,.2f} or require less")
+    places = _shortlist(np.flatnonzero(possible), score, cents, set(required))
+    if not len(places):
+        return np.zeros(0, dtype=np.int64)
+    scaled = np.where(np.isfinite(score[places]), score[places], 0.0)
+    scaled = scaled / max(np.abs(scaled).max(), 1e-300)
+    rows, low, high = _constraints(places, cents, money, count, limits)
+    least = np.isin(places, list(required)).astype(float)
+    found = milp(
+        -scaled,
+        integrality=np.ones(len(places)),
+        bounds=Bounds(least, 1.0),
+        constraints=LinearConstraint(rows, low, high),
+        options={"time_limit": seconds, "mip_rel_gap": 1e-3},
+    )
+    if found.x is None:
+        titles = ", ".join(limit.title for limit in limits if limit.title) or "the limits"
+        raise DataError(f"no batch keeps {titles}", hint="Loosen a limit or raise the budget")
+    taken = places[found.x > 0.5]
+    assert cents[taken].sum() <= money, "the budget is exceeded"
+    return taken[np.argsort(-score[taken], kind="stable")]
+
+
+def _shortlist(places: Integers, score: Floats, cents: Integers, keep: set[int]) -> Integers:
+    """Return the candidates that a plan could need where there are very many."""
+    if len(places) <= _MOST:
+        return places
+    density = score[places] / np.maximum(cents[places], 1)
+    best = places[np.argsort(-score[places], kind="stable")[: _MOST // 2]]
+    dense = places[np.argsort(-density, kind="stable")[: _MOST // 2]]
+    return np.unique(np.concatenate([best, dense, np.array(sorted(keep), dtype=np.int64)]))
+
+
+def _constraints(
+    places: Integers, cents: Integers, money: int, count: int, limits: Sequence[Limit]
+) -> tuple[csr_array, Floats, Floats]:
+    """Rows of A x between low and high: money, number, and every limit."""
+    ones = np.ones(len(places))
+    rows, low, high = [cents[places].astype(float), ones], [-np.inf, -np.inf], [money, count]
+    for limit in limits:
+        member = limit.member[places].astype(float)
+        if limit.most is not None:
+            rows.append(member)
+            low.append(-np.inf)
+            high.append(limit.most)
+        for share, sign in ((limit.least_share, -1.0), (limit.most_share, 1.0)):
+            if 0.0 < share < 1.0 or (sign < 0 and share == 1.0):
+                rows.append(sign * (member - share))  # members - share * all <= 0, or >= 0
+                low.append(-np.inf)
+                high.append(0.0)
+    return vstack([csr_array(row[None]) for row in rows]).tocsr(), np.array(low), np.array(high)

@@ -1,0 +1,128 @@
+"""`variolite plan`: batches, campaigns and replays on made-up pools."""
+
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+
+
+def pool_of(rows=90, measured=25):
+    random = np.random.default_rng(1)
+    pores = random.uniform(2, 12, rows)
+    uptake = 6 * np.exp(-((pores - 7) ** 2) / 6) + random.normal(0, 0.1, rows)
+    frame = pl.DataFrame(
+        {
+            "name": [f"M{i:03d}" for i in range(rows)],
+            "pores": pores,
+            "void": random.uniform(0.1, 0.9, rows),
+            "cost": random.uniform(10, 90, rows).round(2),
+        }
+    )
+    return frame, pl.Series("uptake", uptake), np.arange(rows) < measured
+
+
+@pytest.fixture
+def pool(tmp_path):
+    frame, uptake, known = pool_of()
+    path = tmp_path / "pool.csv"
+    frame.with_columns(uptake=pl.when(pl.Series(known)).then(uptake)).write_csv(path)
+    return path
+
+
+def plan(pool, out, **options):
+    return ("plan", "--pool", pool, "--target", "uptake", "--cost", "cost", "--out", out) + tuple(
+        part for key, value in options.items() for part in (f"--{key}", value)
+    )
+
+
+def test_a_batch_its_campaign_and_its_page(program, pool, tmp_path):
+    out = tmp_path / "batch.csv"
+    answer = program.works(*plan(pool, out, budget=500))
+    batch = pl.read_csv(out)
+    assert batch["cost"].sum() <= 500
+    assert {"uptake_predicted", "uptake_low", "uptake_high", "why"} <= set(batch.columns)
+    assert "Of 500.00, 0.00 are spent" in answer.out
+    assert "The next batch" in (tmp_path / "batch.html").read_text()
+    # Half of it comes back, and the same command continues.
+    frame, uptake, known = pool_of()
+    known |= frame["name"].is_in(batch["name"][: len(batch) // 2].to_list()).to_numpy()
+    frame.with_columns(uptake=pl.when(pl.Series(known)).then(uptake)).write_csv(pool)
+    program.works(*plan(pool, out, budget=1000))
+    second = pl.read_csv(out)
+    assert not set(second["name"]) & set(batch["name"])
+    kept = json.loads((tmp_path / "batch.campaign.json").read_text())
+    assert sum(order["cost"] for order in kept["orders"]) <= 1000
+    assert {order["round"] for order in kept["orders"]} == {1, 2}
+
+
+def test_json_holds_the_batch_and_the_money(program, pool):
+    answer = program.works(
+        *("plan", "--pool", pool, "--target", "uptake", "--budget", 5, "--batch", 5, "--json")
+    )
+    found = json.loads(answer.out)
+    assert len(found["batch"]) == 5
+    assert found["committed"] == 5
+    assert found["left"] == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"budget": 0}, "--budget: is needed"),
+        ({"budget": 5}, "the cheapest candidate costs"),
+        ({"budget": -5}, "budget"),
+        ({"budget": 500, "control": "M9999"}, "M9999 is not in the pool"),
+        ({"budget": 500, "at-most": "metal"}, "Write metals=3"),
+        ({"budget": 500, "at-most": "metal=3"}, "there is no column 'metal'"),
+        ({"budget": 500, "share": "void=1"}, "is no share"),
+        ({"budget": 500, "strategy": "gredy"}, "Did you mean greedy?"),
+        ({"budget": 500, "ignore": "por"}, "there is no column 'por'"),
+    ],
+)
+def test_mistakes_are_one_line_and_write_nothing(program, pool, tmp_path, options, message):
+    out = tmp_path / "batch.csv"
+    assert message in program.fails(*plan(pool, out, **options))
+    assert [path.name for path in tmp_path.iterdir()] == ["pool.csv"]
+
+
+def test_a_finished_pool_ends_with_fewer_than_asked(program, tmp_path):
+    frame, uptake, _ = pool_of()
+    frame.with_columns(uptake).write_csv(tmp_path / "pool.csv")
+    answer = program(*plan(tmp_path / "pool.csv", tmp_path / "out.csv", budget=500))
+    assert answer.code == 3
+    assert "every candidate with a known cost is measured or pending" in answer.last
+
+
+def test_a_replay_names_the_default_and_its_baselines(program, tmp_path):
+    frame, uptake, _ = pool_of()
+    frame.with_columns(uptake).write_csv(tmp_path / "pool.csv")
+    out = tmp_path / "page.html"
+    answer = program.works(
+        *("plan", "backtest", "--pool", tmp_path / "pool.csv", "--target", "uptake"),
+        *("--cost", "cost", "--budget", "600", "--seeds", "2", "--start", "10", "--json"),
+        *("--strategy", "exploration", "--workers", "1", "--out", out),
+    )
+    found = json.loads(answer.out)
+    assert {found["default"], "random", "greedy", "exploration"} == set(found["strategies"])
+    for entry in found["strategies"].values():
+        assert 0 <= entry["recall_top5_low"] <= entry["recall_top5"] <= entry["recall_top5_high"]
+        assert 0 < entry["spent"] <= 600
+        assert entry["best_found"] <= uptake.max()
+    assert "Found for the money" in out.read_text()
+
+
+def test_costs_from_minutes(program, tmp_path):
+    frame, _, known = pool_of()
+    minutes = pl.when(pl.Series(known)).then(pl.col("pores") ** 2)
+    frame.with_columns(minutes=minutes).write_csv(tmp_path / "pool.csv")
+    out = tmp_path / "priced.csv"
+    program.works(
+        *("plan", "costs", "--pool", tmp_path / "pool.csv", "--minutes", "minutes", "--out", out),
+        *("--size", "pores", "--rate", "0.5"),
+    )
+    priced = pl.read_csv(out)
+    np.testing.assert_allclose(priced["validation_cost"], 0.5 * frame["pores"] ** 2, rtol=1e-6)
+    assert "Nothing" not in program.fails(
+        "plan", "costs", "--pool", out, "--out", tmp_path / "x.csv"
+    )

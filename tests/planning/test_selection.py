@@ -1,0 +1,73 @@
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from variolite.errors import DataError
+from variolite.planning.selection import Limit, choose
+
+MONEY = st.floats(0.01, 1000.0).map(lambda x: round(x, 2))
+
+
+@given(
+    st.lists(st.tuples(st.floats(0.01, 10.0), MONEY), min_size=1, max_size=8),
+    MONEY,
+    st.integers(1, 5),
+)
+def test_no_batch_is_better_than_the_best_of_all(candidates, budget, count):
+    score, cost = np.array(candidates).T
+    taken = choose(score, cost, budget, count)
+    cents = np.round(cost * 100).astype(int)
+    assert cents[taken].sum() <= round(budget * 100)
+    assert len(taken) <= count
+    best = max(
+        score[list(some)].sum() if some else 0.0
+        for size in range(count + 1)
+        for some in combinations(range(len(score)), size)
+        if cents[list(some)].sum() <= round(budget * 100)
+    )
+    assert score[taken].sum() >= best * (1 - 2e-3)
+
+
+@given(st.integers(0, 10_000))
+def test_the_budget_is_never_exceeded(seed):
+    random = np.random.default_rng(seed)
+    number = int(random.integers(1, 60))
+    cost = random.choice([random.uniform(0, 9, number), random.integers(0, 9, number) / 10])
+    budget = float(random.uniform(0, 30))
+    taken = choose(random.random(number), cost, budget, int(random.integers(1, 20)))
+    assert cost[taken].sum() <= budget + 1e-9
+
+
+def test_limits_and_controls_hold():
+    random = np.random.default_rng(0)
+    score, cost = random.random(60), np.ones(60)
+    member = np.arange(60) % 3 == 0
+    taken = choose(score, cost, 20, 10, limits=[Limit(member, most=2)], required=[3])
+    assert member[taken].sum() == 2
+    assert 3 in taken
+    assert len(taken) == 10
+    share = Limit(member, least_share=0.7, most_share=0.85)
+    taken = choose(score, cost, 20, 10, limits=[share])
+    assert 0.7 <= member[taken].mean() <= 0.85
+
+
+def test_what_cannot_be_is_refused():
+    with pytest.raises(DataError, match="what is required costs 12.00"):
+        choose(np.ones(3), np.array([12.0, 1.0, 1.0]), 10, 2, required=[0])
+    one = Limit(np.array([True, True, False]), most=1, title="at most 1 per metal")
+    with pytest.raises(DataError, match="no batch keeps at most 1 per metal"):
+        choose(np.ones(3), np.ones(3), 10, 3, limits=[one], required=[0, 1])
+
+
+def test_unknown_costs_and_scores_are_not_taken():
+    score = np.array([5.0, np.nan, 0.0, 1.0])
+    cost = np.array([np.nan, 1.0, 1.0, 1.0])
+    assert choose(score, cost, 10, 4).tolist() == [3]
+
+
+def test_the_best_come_first():
+    score = np.array([0.2, 0.9, 0.5])
+    assert choose(score, np.ones(3), 3, 3).tolist() == [1, 2, 0]
