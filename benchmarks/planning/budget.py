@@ -28,7 +28,7 @@ class Anything:
     """A surrogate that predicts at random: what it says does not matter to the budget."""
 
     def __init__(self, seed: int) -> None:
-        self.calibration: dict[str, float] = {}
+        self.calibration: dict[int, float] = {}
         self.random = np.random.default_rng(seed)
 
     def predict(self, x: np.ndarray) -> Prediction:

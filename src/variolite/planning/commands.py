@@ -122,7 +122,7 @@ def plan(
     ] = None,
     strategy: Annotated[
         str, typer.Option("--strategy", help="How candidates are scored; see backtest.")
-    ] = "top",
+    ] = "search",
     seed: _Seed = 0,
     as_json: Json = False,
 ) -> None:

@@ -217,7 +217,7 @@ def _molecule(smiles: str) -> Any:
     except ImportError:
         hint = "run pip install 'variolite[frameworks]'"
         raise DataError("linkers need rdkit, which is not installed", hint=hint) from None
-    RDLogger.DisableLog("rdApp.*")
+    RDLogger.DisableLog("rdApp.*")  # type: ignore[attr-defined]
     molecule = Chem.MolFromSmiles(smiles)
     if molecule is None:
         raise DataError(f"{smiles} is not a SMILES text")

@@ -160,7 +160,9 @@ def _rest(campaign: Campaign, proposal: Proposal) -> list[Block]:
 def _calibration(proposal: Proposal) -> list[Block]:
     if not proposal.calibration:
         return [Paragraph("No surrogate is fitted yet.", "missing")]
-    rows = [[f"{level} interval", percent(share)] for level, share in proposal.calibration.items()]
+    rows = [
+        [f"{level} % interval", f"{share:.0f} %"] for level, share in proposal.calibration.items()
+    ]
     return [
         Paragraph(
             "On measured candidates that the surrogate had not seen, in families where given."
@@ -180,6 +182,8 @@ def backtest_text(found: Mapping[str, Any]) -> str:
 
 
 def _with_interval(entry: Mapping[str, float], key: str) -> str:
+    if key not in entry:
+        return ""
     mean, low, high = (significant(entry[f"{key}{end}"]) for end in ("", "_low", "_high"))
     return f"{mean} ({low} to {high})"
 

@@ -95,7 +95,7 @@ class Pool:
     @property
     def measured(self) -> NDArray[np.bool_]:
         """Candidates with a value of every target, (N,)."""
-        return ~np.isnan(self.values).any(axis=1)
+        return np.asarray(np.isfinite(self.values).all(axis=1))
 
     @property
     def affordable(self) -> NDArray[np.bool_]:

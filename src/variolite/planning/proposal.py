@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from scipy.stats import norm
 
 from variolite.errors import DataError, ShortfallError, nearest
+from variolite.planning import acquisition
 from variolite.planning.pool import Pool, listed
 from variolite.planning.selection import Limit, choose
 from variolite.planning.strategies import DEFAULT, STRATEGIES, View
@@ -73,7 +75,7 @@ class Proposal:
     costs: list[float]
     gain: tuple[float, float, float] | None
     verdict: str
-    calibration: dict[str, float]
+    calibration: dict[int, float]
     notes: list[str]
 
     @property
@@ -119,16 +121,18 @@ def propose(
     round: int = 1,
     pending: Sequence[str] = (),
     share: float = 1.0,
+    surrogates: tuple[Surrogate, ...] = (),
     progress: Progress | None = None,
 ) -> Proposal:
     """Propose a batch for at most ``money``.
 
-    ``pending`` are candidates that are being measured; ``share`` is the money left as a share of
-    the budget. Raises a ShortfallError where every candidate is measured or pending, a DataError
-    where the money buys none.
+    ``pending`` are candidates that are being measured, ``share`` is the money left as a share of
+    the budget, and ``surrogates`` are fitted where none are given. Raises a ShortfallError where
+    every candidate is measured or pending, a DataError where the money buys none.
     """
     progress = progress or Progress()
     random = np.random.default_rng([rules.seed, round])
+    left = money
     money = min(money, rules.batch_budget or money)
     open_ = np.flatnonzero(pool.affordable & ~np.isin(pool.names, list(pending)))
     if not len(open_):
@@ -136,8 +140,8 @@ def propose(
         raise ShortfallError(what, hint="Add candidates to the pool; the campaign is at its end")
     cheapest = float(pool.cost_high[open_].min())
     if cheapest > money:
-        left = f"{max(money, 0.0):,.2f} are left" if round > 1 else f"the budget is {money:,.2f}"
-        what = f"the cheapest candidate costs {cheapest:,.2f}, and {left}"
+        there = f"{max(money, 0.0):,.2f} are left" if round > 1 else f"the budget is {money:,.2f}"
+        what = f"the cheapest candidate costs {cheapest:,.2f}, and {there}"
         raise DataError(what, hint="Raise the budget")
     notes = list(pool.notes)
     measured = np.flatnonzero(pool.measured)
@@ -146,7 +150,7 @@ def propose(
     known = pool.values[measured]
     if len(measured) < _FEWEST or not np.ptp(known, axis=0).all():
         return _first_batch(pool, open_, money, rules, limits, required, round, notes, random)
-    surrogates = fit_surrogates(pool, measured, rules.seed)
+    surrogates = surrogates or fit_surrogates(pool, measured, rules.seed)
     means, sds, lows, highs = predict(surrogates, pool.features[open_], progress)
     screened = np.arange(len(open_))
     if len(open_) > _SCREENED:
@@ -161,13 +165,17 @@ def propose(
         sds=sds[screened],
         observed=known,
         cost=pool.cost_high[places],
+        money=money,
+        left=left,
         share=share,
+        batch=rules.batch,
+        total=len(pool),
         round=round,
         generated=_generated(pool)[places],
         random=random,
     )
     score = STRATEGIES[rules.strategy](view)
-    score = score - min(score.min(), 0.0) + 1e-9 * np.ptp(score) + 1e-12
+    score = _positive(score)
     taken = choose(
         score,
         view.cost,
@@ -203,11 +211,15 @@ def propose(
     )
 
 
-def fit_surrogates(pool: Pool, measured: Integers, seed: int) -> tuple[Surrogate, ...]:
-    """Fit one surrogate per target on measured candidates."""
+def fit_surrogates(
+    pool: Pool, measured: Integers, seed: int, folds: int = 8
+) -> tuple[Surrogate, ...]:
+    """Fit one surrogate per target on measured candidates, intervals by so many folds."""
     groups = pool.groups[measured] if pool.groups is not None else None
     return tuple(
-        Surrogate(seed=seed).fit(pool.features[measured], values[measured], noise[measured], groups)
+        Surrogate(seed=seed, folds=folds).fit(
+            pool.features[measured], values[measured], noise[measured], groups, pool.features
+        )
         for values, noise in zip(pool.values.T, pool.noise.T, strict=True)
     )
 
@@ -229,6 +241,14 @@ def predict(
 
 
 _PREDICTED = ("mean", "sd", "low", "high")
+
+
+def _positive(score: Floats) -> Floats:
+    """Shift scores so that the least that is finite is a little above 0: a batch is filled."""
+    finite = score[np.isfinite(score)]
+    least = min(float(finite.min()), 0.0)
+    shifted: Floats = score - least + 1e-9 * np.ptp(finite) + 1e-12
+    return shifted
 
 
 def limits_of(pool: Pool, rules: Rules) -> list[Limit]:
@@ -358,20 +378,13 @@ def _why(view: View, place: int, control: bool) -> str:
         return "control"
     mean, sd = view.mean[place], view.sd[place]
     rank = int((view.mean > mean).sum()) + 1
-    beyond = acquisition_probability(mean, sd, view.best)
+    beyond = float(norm.sf(view.best, loc=mean, scale=sd))
     parts = [f"expected value rank {rank:,} of {len(view.mean):,}"]
     if beyond >= 0.005:
         parts.append(f"{beyond:.0%} to beat the best so far")
     if sd > 1.5 * np.median(view.sd):
         parts.append("little is known of its kind")
     return "; ".join(parts)
-
-
-def acquisition_probability(mean: float, sd: float, best: float) -> float:
-    """Probability that a normal value is above the best so far."""
-    from scipy.stats import norm
-
-    return float(norm.sf(best, loc=mean, scale=max(sd, 1e-12)))
 
 
 def _why_not(view: View, place: int, taken: Integers, money: float, rules: Rules) -> str:
@@ -388,7 +401,7 @@ def gain_of(view: View, taken: Integers) -> tuple[float, float, float]:
     """Expected gain of a batch over the best so far, with its 90 % interval."""
     if not len(taken):
         return 0.0, 0.0, 0.0
-    draws = view.surrogates[0].samples(view.features[taken], _DRAWS, 0)
+    draws = view.surrogates[0].samples(view.features[taken], _DRAWS, view.round)
     gains = np.maximum(draws.max(axis=1) - view.best, 0.0)
     low, high = np.quantile(gains, [0.05, 0.95])
     return float(gains.mean()), float(low), float(high)
@@ -408,8 +421,6 @@ def _verdict(pool: Pool, view: View, gain: tuple[float, float, float], cost: flo
         per = mean / cost if cost else float("inf")
         return f"{text}: {per:.3g} {unit} per unit of money".replace("  ", " ") + "."
     worth = mean * target.worth
-    from variolite.planning import acquisition
-
     log_ei = acquisition.log_expected_improvement(view.mean, view.sd, view.best)
     most = float((np.exp(log_ei) * target.worth / np.maximum(view.cost, 1e-9)).max())
     if most < 1.0:

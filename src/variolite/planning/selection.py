@@ -86,7 +86,8 @@ def choose(
         raise DataError(f"no batch keeps {titles}", hint="Loosen a limit or raise the budget")
     taken = places[found.x > 0.5]
     assert cents[taken].sum() <= money, "the budget is exceeded"
-    return taken[np.argsort(-score[taken], kind="stable")]
+    best_first: Integers = taken[np.argsort(-score[taken], kind="stable")]
+    return best_first
 
 
 def _shortlist(places: Integers, score: Floats, cents: Integers, keep: set[int]) -> Integers:
@@ -104,7 +105,8 @@ def _constraints(
 ) -> tuple[csr_array, Floats, Floats]:
     """Rows of A x between low and high: money, number, and every limit."""
     ones = np.ones(len(places))
-    rows, low, high = [cents[places].astype(float), ones], [-np.inf, -np.inf], [money, count]
+    rows, low = [cents[places].astype(float), ones], [-np.inf, -np.inf]
+    high = [float(money), float(count)]
     for limit in limits:
         member = limit.member[places].astype(float)
         if limit.most is not None:
