@@ -97,8 +97,8 @@ def test_commands_of_a_page_exist(page):
         command = typer.main.get_command(app)
         while words and words[0] in getattr(command, "commands", {}):
             command = command.commands[words.pop(0)]
-        if "show" in getattr(command, "commands", {}):
-            command = command.commands["show"]  # a group that shows when nothing else is said
+        if default := getattr(command, "default", None):
+            command = command.commands[default]
         assert not hasattr(command, "commands"), f"{line}: no such command"
         context = command.make_context("variolite", words, resilient_parsing=False)
         assert context.params, line

@@ -14,6 +14,19 @@ from variolite.fields import Paths
 from variolite.shipped import copy_shipped, is_shipped, shipped_run
 
 
+class WithDefault(typer.core.TyperGroup):
+    """A group of commands of which the first is meant where none is named."""
+
+    @property
+    def default(self) -> str:
+        return next(iter(self.commands))
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if not args or args[0] not in (*self.commands, "--help"):
+            args = [self.default, *args]
+        return super().parse_args(ctx, args)
+
+
 def find_run(text: str) -> Path:
     """Return a run folder, or that of a model that comes with the package."""
     path = Path(text)

@@ -145,7 +145,7 @@ def test_without_anything_to_learn_from_a_batch_is_spread(made_up, values):
 
 
 def test_worth_says_when_to_stop(made_up):
-    frame, uptake = made_up
+    frame, _ = made_up
     dear, cheap = (
         Campaign(Columns((Target("uptake", worth=worth),), costs=("cost",)), 900.0).propose(frame)
         for worth in (0.001, 1e6)

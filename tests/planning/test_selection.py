@@ -55,7 +55,7 @@ def test_limits_and_controls_hold():
 
 
 def test_what_cannot_be_is_refused():
-    with pytest.raises(DataError, match="what is required costs 12.00"):
+    with pytest.raises(DataError, match=r"what is required costs 12\.00"):
         choose(np.ones(3), np.array([12.0, 1.0, 1.0]), 10, 2, required=[0])
     one = Limit(np.array([True, True, False]), most=1, title="at most 1 per metal")
     with pytest.raises(DataError, match="no batch keeps at most 1 per metal"):

@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from variolite.arguments import Json, Null, Rows, keep_inputs, one_or_many
-
-
-class _ShowsByDefault(typer.core.TyperGroup):
-    """``recipes NAME`` and ``recipes`` alone mean ``recipes show``."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if not args or args[0] not in (*self.commands, "--help"):
-            args = ["show", *args]
-        return super().parse_args(ctx, args)
-
+from variolite.arguments import Json, Null, Rows, WithDefault, keep_inputs, one_or_many
 
 app = typer.Typer(
-    cls=_ShowsByDefault,
+    cls=WithDefault,
     help="List the recipes, show one by its name, or import one of chemeleon2.",
     rich_markup_mode=None,
 )

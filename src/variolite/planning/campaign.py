@@ -46,16 +46,6 @@ class Campaign:
         Money for the whole campaign, in the unit of the costs.
     rules
         Size of a batch, limits, strategy.
-
-    Examples
-    --------
-    >>> pool = {"name": list("abcdef"), "pores": [1, 2, 3, 4, 5, 6], "price": [5] * 6,
-    ...         "uptake": [0.9, 2.1, 2.9, None, None, None]}
-    >>> columns = Columns((Target("uptake"),), costs=("price",))
-    >>> campaign = Campaign(columns, budget=12.0, rules=Rules(batch=2))
-    >>> proposal = campaign.propose(pool)
-    >>> sorted(proposal.names), campaign.left
-    (['e', 'f'], 2.0)
     """
 
     columns: Columns

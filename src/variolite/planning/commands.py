@@ -8,24 +8,30 @@ from typing import Annotated, Any
 
 import typer
 
-from variolite.arguments import Json, Out, keep_inputs
+from variolite.arguments import Json, Out, WithDefault, keep_inputs
 from variolite.errors import DataError
 from variolite.progress import ConsoleProgress
 
 PROGRESS = ConsoleProgress()
 
-app = typer.Typer(help="Plan what to measure next, under a budget.", no_args_is_help=True)
-
-_POOL = typer.Option("--pool", metavar="FILE", help="Table of candidates. May be repeated.")
-_Pool = Annotated[list[Path], _POOL]
-_PoolOrNone = Annotated[list[Path] | None, _POOL]
-_TARGET = typer.Option(
-    "--target",
-    metavar="COLUMN[=min]",
-    help="What to make as large as possible, or as small. Twice for two at once.",
+app = typer.Typer(
+    cls=WithDefault,
+    help="Plan what to measure next, under a budget. `variolite plan --pool ...` is `plan batch`.",
+    rich_markup_mode=None,
 )
-_Target = Annotated[list[str], _TARGET]
-_TargetOrNone = Annotated[list[str] | None, _TARGET]
+
+_Pool = Annotated[
+    list[Path],
+    typer.Option("--pool", metavar="FILE", help="Table of candidates. May be repeated."),
+]
+_Target = Annotated[
+    list[str],
+    typer.Option(
+        "--target",
+        metavar="COLUMN[=min]",
+        help="What to make as large as possible, or as small. Twice for two at once.",
+    ),
+]
 _Cost = Annotated[
     list[str] | None,
     typer.Option(
@@ -74,13 +80,12 @@ _AtMost = Annotated[
 _Seed = Annotated[int, typer.Option("--seed", min=0, help="Of what is drawn.")]
 
 
-@app.callback(invoke_without_command=True)
-def plan(
-    context: typer.Context,
-    pool: _PoolOrNone = None,
-    target: _TargetOrNone = None,
+@app.command()
+def batch(
+    pool: _Pool,
+    target: _Target,
+    budget: _Budget,
     cost: _Cost = None,
-    budget: _Budget = 0.0,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -89,7 +94,7 @@ def plan(
             help="Where to write the batch. Its campaign and a page are written beside it.",
         ),
     ] = None,
-    batch: _Batch = 10,
+    size: _Batch = 10,
     batch_budget: Annotated[
         float | None,
         typer.Option("--batch-budget", min=0.01, metavar="MONEY", help="Most money of one round."),
@@ -131,23 +136,16 @@ def plan(
     Enter results in the pool's target column and give the same command again: it goes on from
     what came back, and never exceeds the budget.
     """
-    if context.invoked_subcommand:
-        return
     from variolite.planning.campaign import Campaign, campaign_file
     from variolite.planning.page import campaign_page
     from variolite.planning.proposal import Rules
     from variolite.records import require_writable, write_table, write_text_atomic
 
-    # Not required by typer: backtest has its own.
-    if not pool or not target or not budget:
-        given = {"--pool": pool, "--target": target, "--budget": budget}
-        option = next(name for name, value in given.items() if not value)
-        raise DataError("is needed", where=option, hint="See variolite plan --help")
     if out is not None:
         keep_inputs("--out", out, pool)
         require_writable(out)
     rules = Rules(
-        batch=batch,
+        batch=size,
         batch_budget=batch_budget,
         fixed_cost=fixed_cost,
         at_most=_counts(at_most or []),
