@@ -151,7 +151,7 @@ def test_worth_says_when_to_stop(made_up):
         for worth in (0.001, 1e6)
     )
     assert dear.verdict.startswith("Stop")
-    assert cheap.verdict.startswith("Go on")
+    assert cheap.verdict.startswith("Continue")
 
 
 def test_rules_hold(made_up):

@@ -133,7 +133,7 @@ def batch(
 ) -> None:
     """Propose the next batch to measure: candidates, costs, what is expected, and why.
 
-    Enter results in the pool's target column and give the same command again: it goes on from
+    Enter results in the pool's target column and give the same command again: it continues from
     what came back, and never exceeds the budget.
     """
     from variolite.planning.campaign import Campaign, campaign_file

@@ -428,4 +428,4 @@ def _verdict(pool: Pool, view: View, gain: tuple[float, float, float], cost: flo
             f"Stop: no candidate is expected to bring what it costs (the best brings {most:.2f} of "
             f"its cost). {text}, worth {worth:,.2f}."
         )
-    return f"Go on: {text[0].lower()}{text[1:]}, worth {worth:,.2f}."
+    return f"Continue: {text[0].lower()}{text[1:]}, worth {worth:,.2f}."
