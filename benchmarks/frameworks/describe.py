@@ -158,7 +158,7 @@ def errors(
 
 
 def crafted(every: int) -> tuple[dict[str, Crystal], dict[str, Any]]:
-    """Every so many structures of CRAFTED as they are described, and its table by name."""
+    """Every nth structure of CRAFTED as it is described, and its table by name."""
     published = {row["Name"]: row for row in pl.read_csv(DATA / "crafted_table.csv").to_dicts()}
     with tempfile.TemporaryDirectory() as folder:
         with zipfile.ZipFile(DATA / "cifs_ddec.zip") as archive:
@@ -292,10 +292,10 @@ def _page(content: Mapping[str, Any]) -> list[str]:
 def main() -> None:
     """Measure, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--every", type=int, default=1, help="every so many structures")
-    parser.add_argument("--readers", type=int, default=6, help="every so many of them to read")
-    parser.add_argument("--zeo", type=int, default=6, help="every so many of them by Zeo++")
-    parser.add_argument("--accurate", type=int, default=4, help="so many by its accurate network")
+    parser.add_argument("--every", type=int, default=1, help="every nth structure")
+    parser.add_argument("--readers", type=int, default=6, help="every nth of them to read")
+    parser.add_argument("--zeo", type=int, default=6, help="every nth of them by Zeo++")
+    parser.add_argument("--accurate", type=int, default=4, help="number by its accurate network")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--described", type=Path, help="CRAFTED as described, .parquet")
     parser.add_argument("--out", type=Path, default=RESULTS / "frameworks_describe")

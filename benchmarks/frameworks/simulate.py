@@ -6,8 +6,8 @@
 FOLDER holds crafted_table.csv and cifs_ddec.zip. Structures are drawn over the range of uptakes,
 one for each half mol/kg from 0 to 10, none of those that the authors of CRAFTED call inconsistent.
 Each is simulated with its charges of DDEC (table column ID1), without charges (ID4) and by EQeq
-(ID2); the run with those of DDEC goes on for longer than asked, so that the error of a shorter one
-can be seen. What was found is kept in --folder: the command goes on where it was stopped.
+(ID2); the run with those of DDEC is longer than asked, so that the error of a shorter one
+can be seen. What was found is kept in --folder: an interrupted command resumes.
 """
 
 from __future__ import annotations

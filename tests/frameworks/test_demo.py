@@ -25,7 +25,7 @@ def test_the_demo_takes_structures_that_there_are():
     assert len(set(demo.STRUCTURES)) == len(demo.STRUCTURES) == 60
 
 
-def test_requests_are_told_beside_what_was_built():
+def test_requests_are_reported_beside_what_was_built():
     built = pl.DataFrame(
         {
             "void_fraction_requested": [0.45, 0.45, 0.45, 0.6],

@@ -56,7 +56,7 @@ def test_one_damaged_line_costs_itself_only(tmp_path):
         assert again.found == {"first": {"uptake": 1.0}}
 
 
-def test_two_commands_at_one_result_are_told_apart(tmp_path):
+def test_a_second_command_writing_one_result_is_refused(tmp_path):
     pytest.importorskip("fcntl", reason="locks files")
     out = tmp_path / "journal"
     with Journal(out, {}) as first:

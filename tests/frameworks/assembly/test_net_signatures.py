@@ -31,7 +31,7 @@ def test_nets_are_known_by_their_quotient_graphs(edges, name):
         assert tier in ("exact", "contracted")
 
 
-def test_edges_with_linkers_are_told_from_bare_ones():
+def test_edges_with_linkers_have_an_exact_signature():
     assert identify(PCU)[1] == "exact"
 
 

@@ -1,4 +1,4 @@
-"""Describe: MOF-5 among files that are no frameworks; rows, problems, and runs that go on."""
+"""Describe: MOF-5 among files that are no frameworks; rows, problems, and runs that resume."""
 
 import json
 import shutil
@@ -254,7 +254,7 @@ def test_structures_of_one_file_that_are_called_alike_are_all_rows(tmp_path):
     assert [one.file for one in found] == [str(path)] * 2
 
 
-def test_why_files_were_not_read_is_told_with_what_to_do(run, tmp_path):
+def test_why_files_were_not_read_is_said_with_what_to_do(run, tmp_path):
     folder = tmp_path / "cifs"
     folder.mkdir()
     for number in range(2):

@@ -58,7 +58,7 @@ def digest(edges: Mapping[Any, int], *, contract: bool) -> str:
 def identify(edges: Mapping[Any, int]) -> tuple[list[str], str]:
     """Return the nets that all parts of a quotient graph share, and by which signature.
 
-    ``exact`` tells a net from those that only divide its edges, ``contracted`` does not.
+    ``exact`` separates a net from those that only divide its edges, ``contracted`` does not.
     """
     import networkx
 

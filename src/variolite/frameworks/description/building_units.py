@@ -12,17 +12,17 @@ import os
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from itertools import combinations
 from typing import Any
 
 import numpy as np
+from scipy.spatial.distance import pdist
 
 from variolite.crystals.crystals import Crystal
 from variolite.crystals.elements import METALLIC
 from variolite.errors import DataError
 from variolite.frameworks.assembly.net_signatures import identify
 from variolite.frameworks.assembly.nets import interpenetration
-from variolite.frameworks.linkers import read_linker, skeleton
+from variolite.frameworks.linkers import skeleton
 from variolite.frameworks.optional import load
 
 _ACID_BOND = 0.82  # Angstrom: half a bond of two carbons; that to phosphorus or a metal is longer
@@ -65,13 +65,14 @@ def read_by_mofstructure(crystal: Crystal) -> dict[str, Any]:
         )
     except Exception as error:
         raise UnreadableError(_short(error, "mofstructure")) from None
-    lengths = [
-        _longest(linker.positions[sorted(set(linker.info["point_of_extension"]))])
-        for linker in linkers
-    ]
+    lengths = []
+    for linker in linkers:
+        cuts = linker.positions[sorted(set(linker.info["point_of_extension"]))]
+        if len(cuts) > 1:
+            lengths.append(float(pdist(cuts).max()))
     return {
         "linkers": [_first_word(linker.info.get("smi")) for linker in linkers],
-        "lengths": [length for length in lengths if length],
+        "lengths": lengths,
         "nodes": sorted({metal.get_chemical_formula("hill") for metal in metals}),
     }
 
@@ -79,11 +80,6 @@ def read_by_mofstructure(crystal: Crystal) -> dict[str, Any]:
 def _first_word(text: Any) -> str:
     """OpenBabel writes a name behind the SMILES."""
     return (str(text or "").split() or [""])[0]
-
-
-def _longest(points: Any) -> float:
-    pairs = combinations(points, 2)
-    return max((float(np.linalg.norm(one - other)) for one, other in pairs), default=0.0)
 
 
 def read_by_autografs(crystal: Crystal) -> dict[str, Any]:
@@ -113,17 +109,17 @@ def read_by_autografs(crystal: Crystal) -> dict[str, Any]:
     return {
         "units": dict(sorted(Counter(unit.name for unit in found.units).items())),
         "fragments": fragments,
-        "linkers": [_smiles(fragments[u], acids=with_metal) for u in _organic(fragments)],
+        "linkers": [
+            _smiles(sites, acids=with_metal)
+            for name, sites in sorted(fragments.items())
+            if not name.startswith("node")
+        ],
         "nets": nets,
         "tier": tier,
         # A translation may relate nets that are one part of the quotient graph.
         "catenation": interpenetration(found.quotient_edges) or found.n_periodic_components,
         "rods": len(found.rod_units),
     }
-
-
-def _organic(fragments: Iterable[str]) -> list[str]:
-    return sorted(name for name in fragments if not name.startswith("node"))
 
 
 def _short(error: Exception, reader: str) -> str:
@@ -182,15 +178,3 @@ def linkers_agree(one: Iterable[str], other: Iterable[str]) -> bool:
     """
     first, second = ({skeleton(s) for s in smiles} - {None} for smiles in (one, other))
     return first == second
-
-
-def linkers_of(raw: Iterable[str]) -> tuple[list[str], list[str], list[str], list[str]]:
-    """Return canonical SMILES, InChIKeys, what was read, and what of it is no molecule."""
-    found = [read_linker(text) for text in raw if text]
-    good = [linker for linker in found if linker.parsed]
-    return (
-        [linker.smiles for linker in good],
-        [linker.key for linker in good],
-        [linker.raw for linker in found],
-        [linker.raw for linker in found if not linker.parsed],
-    )

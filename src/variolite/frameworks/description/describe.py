@@ -48,7 +48,6 @@ from variolite.frameworks.assembly.unit_library import (
 from variolite.frameworks.columns import CELL, PORES, PROBE, join, split
 from variolite.frameworks.description.building_units import (
     linkers_agree,
-    linkers_of,
     read_by_autografs,
     read_by_mofstructure,
     silence,
@@ -56,6 +55,7 @@ from variolite.frameworks.description.building_units import (
 from variolite.frameworks.description.pores import measure_pores
 from variolite.frameworks.framework_table import family_of
 from variolite.frameworks.journal import Journal, Row, beside
+from variolite.frameworks.linkers import read_linker
 from variolite.frameworks.optional import DESCRIBING, require
 from variolite.progress import Progress
 from variolite.records import require_writable, write_table
@@ -316,13 +316,13 @@ def _linker_columns(
 ) -> Row:
     """Linkers as mofstructure reads them, by AuToGraFS where that fails, and whether both agree."""
     readings = {
-        "mofstructure": linkers_of(by_mofstructure.get("linkers", ())),
-        "autografs": linkers_of(by_autografs.get("linkers", ())),
+        reader: [read_linker(raw) for raw in found.get("linkers", ()) if raw]
+        for reader, found in (("mofstructure", by_mofstructure), ("autografs", by_autografs))
     }
     # mofstructure leaves some linkers in two cells: what falls apart was not read.
-    whole = not any("." in smiles for smiles in readings["mofstructure"][0])
+    whole = not any("." in linker.smiles for linker in readings["mofstructure"])
     order = [*readings] if whole else [*reversed(readings)]
-    by = next((reader for reader in order if readings[reader][0]), None)
+    by = next((reader for reader in order if any(one.parsed for one in readings[reader])), None)
     lengths = by_mofstructure.get("lengths")
     columns: Row = {
         "node_formulas": join(by_mofstructure.get("nodes", ())) or None,
@@ -331,16 +331,23 @@ def _linker_columns(
     if by is None:
         problems.append(f"linkers: {by_mofstructure.get('problem', 'none found')}")
         return columns
-    smiles, keys, raw, unread = readings[by]
-    other = readings["autografs"][0]
-    if unread:
+    found = readings[by]
+    smiles, other = (
+        [linker.smiles for linker in some if linker.parsed]
+        for some in (found, readings["autografs"])
+    )
+    if unread := [linker.raw for linker in found if not linker.parsed]:
         problems.append(f"linkers: no molecule {' and '.join(unread)}")
     if by == "mofstructure" and "problem" not in by_autografs:
         agree = linkers_agree(smiles, other)
         by = "both" if agree else "differ"
         columns["linkers_autografs"] = None if agree else join(other) or None
-    sets = {"linkers": join(smiles), "linker_keys": join(keys) or None, "linkers_raw": join(raw)}
-    return columns | sets | {"linkers_by": by}
+    return columns | {
+        "linkers": join(smiles),
+        "linker_keys": join(linker.key for linker in found) or None,
+        "linkers_raw": join(linker.raw for linker in found),
+        "linkers_by": by,
+    }
 
 
 def _unit_columns(units: Mapping[str, Any], names: Mapping[str, str], problems: list[str]) -> Row:
