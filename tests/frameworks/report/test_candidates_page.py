@@ -132,6 +132,16 @@ def test_simulated_values_stand_beside_requests(folder):
         candidates_page(folder, {})
 
 
+def test_what_was_built_stands_beside_requests_too(folder):
+    asked = candidates(void_fraction_requested=[0.7, 0.7, None])
+    asked = asked.drop("^co2_uptake.*$")
+    asked.write_csv(folder / "candidates.csv")
+    page = read_page(candidates_page(folder, {}))
+    (figure,) = page.find("section")[3].find("svg")
+    assert "as built" in [text.text() for text in figure.find("text")]
+    assert "void fraction, requested" in page.text()
+
+
 def test_a_folder_without_candidates_or_structures_says_so(folder, tmp_path):
     (folder / "good.cif").unlink()
     assert "its CIF file is not there" in candidates_page(folder, {})

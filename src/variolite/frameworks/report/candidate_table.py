@@ -16,7 +16,7 @@ from markupsafe import Markup, escape
 from variolite.frameworks.assembly.unit_library import Unit
 from variolite.frameworks.columns import split
 from variolite.frameworks.optional import is_there
-from variolite.frameworks.report.generation_figures import called, conditions_of, with_unit
+from variolite.frameworks.report.generation_figures import called, with_unit
 from variolite.report.formatting import significant
 from variolite.report.page import Table
 from variolite.report.style import shorten
@@ -126,7 +126,7 @@ def candidate_table(
             [f"{name}_{one}" for one in ends],
             with_unit(name, called_so=f"{called(name)}, {end}"),
         )
-        for name in conditions_of(frame)
+        for name in dict.fromkeys(column.rpartition("_")[0] for column in frame.columns)
         for end, ends in _ENDS.items()
     } | {name: ([], with_unit(name, called_so=short)) for name, short in _NUMBERS.items()}
     numbers = {name: about for name, about in numbers.items() if name in frame.columns}

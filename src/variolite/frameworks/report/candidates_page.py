@@ -215,11 +215,12 @@ def _caption(row: Mapping[str, Any], atoms: int) -> str:
 
 
 def _asked(built: pl.DataFrame) -> list[Section]:
-    """Requests against what was predicted and simulated, where there is any of both."""
+    """Requests against what was predicted, built and simulated, where there is any of both."""
     caption = (
-        "What was requested, predicted and simulated, of candidates that were built. Predictions "
-        "are by a surrogate that saw neither the request nor rows of the generator; whiskers of "
-        "simulated values are block errors."
+        "What was requested, and what was predicted, measured on the built structure or simulated, "
+        "of candidates that were built. Predictions are by a surrogate that saw neither the "
+        "request nor rows of the generator; whiskers of simulated values are block errors."
     )
     found = requests_figure(built, caption, {})
-    return [Section("requested", "Requested, predicted, simulated", [found])] if found else []
+    title = "Requested against predicted, built and simulated"
+    return [Section("requested", title, [found])] if found else []

@@ -38,7 +38,7 @@ from variolite.report.formatting import counted, plain
 from variolite.report.page import Figure
 from variolite.report.style import to_svg
 
-REAL, HELD_OUT, MADE = style.OTHER, style.INK, style.ACCENT
+REAL, HELD_OUT, MADE, BUILT = style.OTHER, style.INK, style.ACCENT, style.OKABE_ITO[2]
 MEMBERS, BINS = 12, 16  # members of a set, and bins of numbers, in a figure
 _CALLED = {
     "surface_area_mass": "surface area",
@@ -178,41 +178,36 @@ def diversity_figure(t: Tallies) -> Markup:
     return to_svg(figure, "Distinct combinations over the number of draws")
 
 
-def conditions_of(frame: pl.DataFrame) -> list[str]:
-    """Return the properties that were predicted or simulated."""
-    stems = [name.rpartition("_") for name in frame.columns]
-    return list(dict.fromkeys(name for name, _, end in stems if end in ("predicted", "simulated")))
-
-
 def requests_figure(frame: pl.DataFrame, caption: str, notes: Mapping[str, str]) -> Figure | None:
-    """Draw what was predicted, and simulated, against what was requested, a panel per property.
+    """Draw what was predicted, measured as built, and simulated, against what was requested.
 
-    ``notes`` stand over the panels; None where nothing was requested.
+    A panel per property, with ``notes`` over it; None where nothing was requested and answered.
     """
-    parts = {
-        name: part
-        for name in conditions_of(frame)
-        if f"{name}_requested" in frame.columns
-        and (part := frame.filter(pl.col(f"{name}_requested").is_not_null())).height
-    }
+    parts = {}
+    for column in (name for name in frame.columns if name.endswith("_requested")):
+        name, rows = column.removesuffix("_requested"), frame.filter(pl.col(column).is_not_null())
+        answers = (f"{name}_predicted", f"{name}_simulated", name)
+        if any(rows[answer].count() for answer in answers if answer in rows.columns):
+            parts[name] = rows
     if not parts:
         return None
     figure, drawn = panels(len(parts), abreast=2, height=300, top=40, gap=70, foot=24, left=58)
     handles: dict[str, Any] = {}
     for axes, (name, rows) in zip(drawn, parts.items(), strict=True):
-        asked, value, low, high, run, error = (
-            rows[f"{name}_{end}"].cast(pl.Float64).to_numpy()
-            if f"{name}_{end}" in rows.columns
+        ends = ("_requested", "_predicted", "_low", "_high", "_simulated", "_simulated_error", "")
+        asked, value, low, high, run, error, built = (
+            rows[name + end].cast(pl.Float64).to_numpy()
+            if name + end in rows.columns
             else np.full(rows.height, np.nan)
-            for end in ("requested", "predicted", "low", "high", "simulated", "simulated_error")
+            for end in ends
         )
         # A little to both sides, so that intervals of one request stay apart.
         step = 0.2 * np.ptp(asked) / max(len(np.unique(asked)), 2)
         moved = asked + np.random.default_rng(0).uniform(-step, step, len(asked))
         ValueAxis.fitting(np.concatenate([moved, asked]), tail=0).on(axes, "x", 5)
-        ends = np.r_[low, high][np.isfinite(np.r_[low, high])]
-        ends = np.quantile(ends, [0.02, 0.98]) if ends.size else ends
-        ValueAxis.fitting(np.concatenate([value, run, asked, ends]), tail=0).on(axes, "y", 5)
+        bounds = np.r_[low, high][np.isfinite(np.r_[low, high])]
+        bounds = np.quantile(bounds, [0.02, 0.98]) if bounds.size else bounds
+        ValueAxis.fitting(np.r_[value, run, built, asked, bounds], tail=0).on(axes, "y", 5)
         axes.grid()
         what = []
         if np.isfinite(value).any():
@@ -224,6 +219,9 @@ def requests_figure(frame: pl.DataFrame, caption: str, notes: Mapping[str, str])
             handles["predicted"] = axes.scatter(
                 moved, value, s=size, color=MADE, alpha=0.7, linewidths=0, zorder=3
             )
+        if np.isfinite(built).any():
+            what.append("as built")
+            handles["as built"] = axes.scatter(moved, built, s=36, marker="D", color=BUILT)
         if np.isfinite(run).any():
             what.append("simulated")
             look: Any = {"fmt": "s", "ms": 6, "color": style.SECOND, "lw": 1.4, "zorder": 4}
