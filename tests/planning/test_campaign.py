@@ -151,6 +151,8 @@ def test_worth_says_when_to_stop(made_up):
         for worth in (0.001, 1e6)
     )
     assert dear.verdict.startswith("Stop")
+    assert dear.names == []
+    assert set(dear.rest["why_not"]) == {"brings less than it costs"}
     assert cheap.verdict.startswith("Continue")
 
 

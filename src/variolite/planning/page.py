@@ -10,7 +10,7 @@ import polars as pl
 from markupsafe import Markup
 from matplotlib.axes import Axes
 
-from variolite.planning.backtest import Replay, Settings, summary
+from variolite.planning.backtest import Replay, Settings, interval, summary
 from variolite.planning.campaign import Campaign
 from variolite.planning.pool import Pool
 from variolite.planning.proposal import Proposal
@@ -65,7 +65,7 @@ def campaign_page(campaign: Campaign, proposal: Proposal, title: str) -> str:
 
 def _batch(campaign: Campaign, proposal: Proposal) -> list[Block]:
     head, rows = _laid_out(campaign, proposal.table, "why")
-    blocks: list[Block] = [Table(head, rows, numbers_from=1, sortable=True)]
+    blocks: list[Block] = [Table(head, rows, numbers_from=2, sortable=True)]
     target = campaign.columns.targets[0].column
     if f"{target}_predicted" in proposal.table.columns:
         blocks.append(
@@ -82,28 +82,22 @@ def _batch(campaign: Campaign, proposal: Proposal) -> list[Block]:
 def _laid_out(
     campaign: Campaign, table: pl.DataFrame, reason: str
 ) -> tuple[list[str], list[list[str]]]:
-    head, columns = ["name"], [table["name"].to_list()]
-    for target in campaign.columns.targets:
-        if f"{target.column}_predicted" not in table.columns:
-            continue
-        head.append(f"{target.column}, expected (90 %)")
-        ends = table.select(f"{target.column}_{e}" for e in ("predicted", "low", "high")).rows()
-        columns.append(
-            [
-                f"{significant(m)} ({significant(low)} to {significant(high)})"
-                for m, low, high in ends
-            ]
-        )
-    head += ["cost", reason.replace("_", " ")]
-    costs = table.select("cost", "cost_low", "cost_high").rows()
-    columns.append(
-        [
-            f"{m:,.2f}" if low == high else f"{m:,.2f} ({low:,.2f} to {high:,.2f})"
-            for m, low, high in costs
-        ]
-    )
-    columns.append(table[reason].to_list())
+    head = ["name", reason.replace("_", " ")]
+    columns: list[list[str]] = [table["name"].to_list(), table[reason].to_list()]
+    for column in (*(t.column for t in campaign.columns.targets), "cost"):
+        middle = f"{column}_predicted" if column != "cost" else column
+        if middle in table.columns:
+            head.append(column if column == "cost" else f"{column}, expected (90 %)")
+            ends = table.select(middle, f"{column}_low", f"{column}_high").rows()
+            columns.append([_range(*end) for end in ends])
     return head, [list(row) for row in zip(*columns, strict=True)]
+
+
+def _range(mean: float, low: float, high: float) -> str:
+    """Write a value with its ends where those differ."""
+    if low == high:
+        return f"{mean:,.2f}"
+    return f"{significant(mean)} ({significant(low)} to {significant(high)})"
 
 
 def _expected(proposal: Proposal, target: str) -> Markup:
@@ -154,7 +148,7 @@ def _rest(campaign: Campaign, proposal: Proposal) -> list[Block]:
     if proposal.rest.is_empty():
         return [Paragraph("Nothing that scores well was left out.", "missing")]
     head, rows = _laid_out(campaign, proposal.rest, "why_not")
-    return [Table(head, rows, numbers_from=1, sortable=True)]
+    return [Table(head, rows, numbers_from=2, sortable=True)]
 
 
 def _calibration(proposal: Proposal) -> list[Block]:
@@ -184,8 +178,7 @@ def backtest_text(found: Mapping[str, Any]) -> str:
 def _with_interval(entry: Mapping[str, float], key: str) -> str:
     if key not in entry:
         return ""
-    mean, low, high = (significant(entry[f"{key}{end}"]) for end in ("", "_low", "_high"))
-    return f"{mean} ({low} to {high})"
+    return _range(*(entry[f"{key}{end}"] for end in ("", "_low", "_high")))
 
 
 def backtest_page(replays: Sequence[Replay], pool: Pool, settings: Settings) -> str:
@@ -257,7 +250,5 @@ def _band(axes: Axes, x: np.ndarray, values: np.ndarray, colour: str, *, strong:
     mean = values.mean(axis=0)
     axes.step(x, mean, where="post", color=colour, lw=2.2 if strong else 1.2)
     if strong:
-        error = 1.96 * values.std(axis=0, ddof=1) / np.sqrt(len(values))
-        axes.fill_between(
-            x, mean - error, mean + error, step="post", color=colour, alpha=0.15, lw=0
-        )
+        low, high = np.transpose([interval(column)[1:] for column in values.T])
+        axes.fill_between(x, low, high, step="post", color=colour, alpha=0.15, lw=0)

@@ -19,6 +19,7 @@ from variolite.planning.strategies import DEFAULT, STRATEGIES, View
 from variolite.planning.surrogate import Surrogate
 from variolite.progress import Progress
 from variolite.records.records import text_values
+from variolite.report.formatting import unit_after
 from variolite.text_table import text_table
 
 Floats = NDArray[np.float64]
@@ -175,7 +176,9 @@ def propose(
         random=random,
     )
     score = STRATEGIES[rules.strategy](view)
-    score = _positive(score)
+    most = best_return(pool, view)
+    # Where nothing brings what it costs, nothing but what is required is taken.
+    score = np.zeros(len(score)) if most is not None and most < 1.0 else _positive(score)
     taken = choose(
         score,
         view.cost,
@@ -194,18 +197,18 @@ def propose(
     }
     why = [_why(view, i, places[i] in required) for i in taken]
     table = _rows(pool, places[taken], {k: v[taken] for k, v in expected.items()}, round)
-    order = np.argsort(-score, kind="stable")
+    order = np.argsort(-(score if score.any() else view.mean), kind="stable")
     missed = order[~np.isin(order, taken)][:_REST]
-    reasons = [_why_not(view, i, taken, money, rules) for i in missed]
+    reasons = [_why_not(view, i, taken, money, rules, most) for i in missed]
     rest = _rows(pool, places[missed], {k: v[missed] for k, v in expected.items()}, round)
     costs = pool.cost_high[places[taken]].tolist()
     gain = gain_of(view, taken)
     return Proposal(
-        table=table.with_columns(why=pl.Series(why)),
+        table=table.with_columns(why=pl.Series(why, dtype=pl.String)),
         rest=rest.with_columns(why_not=pl.Series(reasons, dtype=pl.String)),
         costs=costs,
         gain=gain,
-        verdict=_verdict(pool, view, gain, sum(costs) + rules.fixed_cost),
+        verdict=_verdict(pool, most, gain, sum(costs) + rules.fixed_cost),
         calibration=surrogates[0].calibration,
         notes=notes,
     )
@@ -387,7 +390,11 @@ def _why(view: View, place: int, control: bool) -> str:
     return "; ".join(parts)
 
 
-def _why_not(view: View, place: int, taken: Integers, money: float, rules: Rules) -> str:
+def _why_not(
+    view: View, place: int, taken: Integers, money: float, rules: Rules, most: float | None
+) -> str:
+    if most is not None and most < 1.0:
+        return "brings less than it costs"
     if view.cost[place] > money:
         return "costs more than is left"
     if len(taken) >= rules.batch:
@@ -407,25 +414,30 @@ def gain_of(view: View, taken: Integers) -> tuple[float, float, float]:
     return float(gains.mean()), float(low), float(high)
 
 
-def _verdict(pool: Pool, view: View, gain: tuple[float, float, float], cost: float) -> str:
+def best_return(pool: Pool, view: View) -> float | None:
+    """Worth of the expected improvement of a candidate over its cost, the largest; or None."""
+    worth = pool.columns.targets[0].worth
+    if worth is None:
+        return None
+    log_ei = acquisition.log_expected_improvement(view.mean, view.sd, view.best)
+    return float((np.exp(log_ei) * worth / np.maximum(view.cost, 1e-9)).max())
+
+
+def _verdict(pool: Pool, most: float | None, gain: tuple[float, float, float], cost: float) -> str:
     """Say whether the batch is worth its money, or what it brings where no worth is given."""
     target = pool.columns.targets[0]
     unit = pool.units.get(target.column, "")
     mean, low, high = gain
-    what = f"{mean:.3g} {unit}".strip()
+    if most is not None and most < 1.0:
+        return (
+            f"Stop: no candidate is expected to bring what it costs; the best brings {most:.0%} of "
+            "its cost. Nothing is ordered."
+        )
     text = (
-        f"The best of this batch is expected to be better than the best so far by {what} "
-        f"({low:.3g} to {high:.3g}), for {cost:,.2f}"
+        "the best of this batch is expected to be better than the best so far by "
+        f"{mean:.3g}{unit_after(unit)} ({low:.3g} to {high:.3g}), for {cost:,.2f}"
     )
     if target.worth is None:
         per = mean / cost if cost else float("inf")
-        return f"{text}: {per:.3g} {unit} per unit of money".replace("  ", " ") + "."
-    worth = mean * target.worth
-    log_ei = acquisition.log_expected_improvement(view.mean, view.sd, view.best)
-    most = float((np.exp(log_ei) * target.worth / np.maximum(view.cost, 1e-9)).max())
-    if most < 1.0:
-        return (
-            f"Stop: no candidate is expected to bring what it costs (the best brings {most:.2f} of "
-            f"its cost). {text}, worth {worth:,.2f}."
-        )
-    return f"Continue: {text[0].lower()}{text[1:]}, worth {worth:,.2f}."
+        return f"{text[0].upper()}{text[1:]}: {per:.3g}{unit_after(unit)} per unit of money."
+    return f"Continue: {text}, worth {mean * target.worth:,.2f}."
