@@ -21,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
+from variolite import __version__
 from variolite.crystals.crystals import Crystal, Crystals, cell_parameters
 from variolite.crystals.elements import densities
 from variolite.crystals.files.writing import file_names, to_cif
@@ -260,7 +261,7 @@ def assemble_table(
             "table": str(table),
             "units": [str(path) for path in units],
             "settings": settings,
-            "versions": {name: version(name) for name in ("variolite", "AuToGraFS", "scipy")},
+            "versions": {"variolite": __version__, "AuToGraFS": version("AuToGraFS")},
             "sources": {unit: library[unit].sources for unit in sorted(made)},
             "candidates": dict(zip(found, rows, strict=True)),
         }

@@ -21,8 +21,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 from scipy.spatial import ConvexHull, cKDTree
 
-from variolite.crystals.crystals import Crystal
-from variolite.crystals.elements import ATOMIC_NUMBERS, MASSES
+from variolite.crystals.crystals import Crystal, Crystals
+from variolite.crystals.elements import ATOMIC_NUMBERS, MASSES, densities
 from variolite.frameworks.assembly.nets import unwrapped
 from variolite.frameworks.columns import PROBE
 
@@ -45,7 +45,6 @@ _JITTER, _STRAIN = 1e-4, 1e-5  # Angstrom, and none: symmetric atoms have no one
 _MARGIN, _FEWEST = 6.0, 100  # Angstrom of images around the cell, to begin with, and their number
 _SURFACE_POINTS = 250  # on every atom
 _VOLUME_POINTS = 1 << 13
-_AVOGADRO = 0.602214076  # per mole, in Angstrom^3 per cm^3
 _LEAST = 0.05  # Angstrom: what is narrower is no window.
 
 
@@ -59,15 +58,13 @@ def measure_pores(crystal: Crystal, probe: float = PROBE) -> dict[str, float]:
     at_probe = spheres.holes(probe)
     cavity = at_probe.radii.max(initial=0.0)
     limit, path = at_probe.widest_path()
-    for refine_path in (False, True):
-        level = limit if refine_path else cavity
-        holes = spheres.holes(max(level, _LEAST))
+    for refined in ("cavity", "path"):
+        holes = spheres.holes(max(cavity if refined == "cavity" else limit, _LEAST))
         cavity = max(cavity, holes.radii.max(initial=0.0))
         # Windows are never too wide, so that the widest path found is the best.
         limit, path = max((limit, path), holes.widest_path())
     area, void, accessible = _accessible(spheres, at_probe, probe)
-    volume = abs(np.linalg.det(crystal.lattice))
-    density = MASSES[crystal.species].sum() / volume / _AVOGADRO
+    volume, density = abs(np.linalg.det(crystal.lattice)), densities(Crystals.of([crystal]))[0]
     return {
         "pore_volume": accessible / density,
         "void_fraction": void,
@@ -99,8 +96,7 @@ class Spheres:
 
     @cached_property
     def inverse(self) -> Floats:
-        inverse: Floats = np.linalg.inv(self.lattice).astype(np.float64)
-        return inverse
+        return np.asarray(np.linalg.inv(self.lattice), dtype=np.float64)
 
     def images(self, margin: float) -> tuple[Floats, Integers, Integers]:
         """Return places, atoms and shifts of all images within ``margin`` of the cell."""
@@ -150,14 +146,13 @@ class Spheres:
         margin = _MARGIN
         while True:
             places, atoms, shifts = self.images(margin)
-            weights = (self.radii[atoms] + level) ** 2
-            middle = places.mean(axis=0)
-            centred = places - middle
-            # The lower side of a hull in four dimensions is the regular triangulation.
-            lifted = (centred**2).sum(axis=1) - weights
             if len(places) < _FEWEST:
                 margin *= 1.5
                 continue
+            middle = places.mean(axis=0)
+            centred = places - middle
+            # The lower side of a hull in four dimensions is the regular triangulation.
+            lifted = (centred**2).sum(axis=1) - (self.radii[atoms] + level) ** 2
             hull = ConvexHull(np.column_stack([centred, lifted]))
             lower = hull.equations[:, 3] < -1e-12
             planes, corners = hull.equations[lower], hull.simplices[lower]
