@@ -101,7 +101,7 @@ def look_ahead(
     threshold: float,
     size: int,
     later: int,
-    discount: float = 0.5,
+    discount: float = 0.3,
     shortlist: int = 60,
 ) -> Floats:
     """Score candidates as an efficient non-myopic search for all that lie above a threshold.
