@@ -1,0 +1,173 @@
+"""Minutes of simulation until the most selective of 605 COFs is found, by measured run times.
+
+    python -m benchmarks.planning.cofs        about 15 minutes
+
+Ten COFs drawn at random are simulated first, then one at a time. With two fidelities the first ten
+are Henry coefficients, and what is simulated next, and how, is found by a rule.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import Any
+
+import numpy as np
+from benchmarks.pages import RESULTS, command, provenance, table, write_page
+from benchmarks.planning.crafted import interval
+from benchmarks.planning.tables import Cofs, Floats, cofs
+
+from variolite.planning import acquisition
+from variolite.planning.fidelity import next_purchase
+from variolite.planning.surrogate import Surrogate
+
+START, LONGEST = 10, 120
+WORTHS = (100, 300, 1000)
+"""Minutes that one unit of selectivity is worth, for the stopping rule."""
+
+STRATEGIES = {
+    "EI, trees": ("trees", 0.0),
+    "EI, default": ("default", 0.0),
+    "EI / cost^0.5, default": ("default", 0.5),
+}
+
+
+def random_search(data: Cofs, seed: int) -> dict[str, Any]:
+    """Simulate COFs in random order until the best is found."""
+    order = np.random.default_rng(seed).permutation(len(data.target))
+    runs = int(np.flatnonzero(order == np.argmax(data.target))[0]) + 1
+    return {"minutes": float(data.minutes[order[: max(runs, START)]].sum()), "runs": [0, runs]}
+
+
+def one_fidelity(data: Cofs, seed: int, kind: str, alpha: float) -> dict[str, Any]:
+    """Simulate one at a time by EI / cost^alpha; minutes until the best is found.
+
+    ``path`` has minutes, best so far and largest EI / minute at each step, up to the find and to
+    where EI falls below the price of a minute for the largest of ``WORTHS``.
+    """
+    best = int(np.argmax(data.target))
+    seen = np.random.default_rng(seed).permutation(len(data.target))[:START]
+    path, found = [], None
+    while len(seen) < LONGEST:
+        if found is None and best in seen:
+            found = len(seen)
+        left = np.setdiff1d(np.arange(len(data.target)), seen)
+        model = Surrogate(kind, seed=len(seen), folds=0).fit(data.features[seen], data.target[seen])
+        predicted = model.predict(data.features[left])
+        gain = np.exp(
+            acquisition.log_expected_improvement(
+                predicted.mean, predicted.sd, float(data.target[seen].max())
+            )
+        )
+        most = float((gain / data.minutes[left]).max())
+        path.append([float(data.minutes[seen].sum()), float(data.target[seen].max()), most])
+        stops = not alpha or most * max(WORTHS) < 1.0
+        if found is not None and stops:
+            break
+        seen = np.r_[seen, left[np.argmax(gain / data.minutes[left] ** alpha)]]
+    found = found or len(seen)
+    return {"minutes": float(data.minutes[seen[:found]].sum()), "runs": [0, found], "path": path}
+
+
+def two_fidelities(data: Cofs, seed: int) -> dict[str, Any]:
+    """Buy Henry coefficients or simulations by the rule; minutes until the best is simulated."""
+    best, n = int(np.argmax(data.target)), len(data.target)
+    cheap, real = np.full(n, np.nan), np.full(n, np.nan)
+    first = np.random.default_rng(seed).permutation(n)[:START]
+    cheap[first] = data.henry[first]
+    predicted = None
+    while np.isnan(real[best]):
+        known = np.flatnonzero(np.isfinite(cheap))
+        if predicted is None:
+            model = Surrogate(seed=len(known), folds=0).fit(data.features[known], cheap[known])
+            predicted = model.predict(data.features)
+        bought = next_purchase(
+            cheap, real, predicted.mean, predicted.sd, data.henry_minutes, data.minutes
+        )
+        assert bought is not None
+        if bought.real:
+            real[bought.row] = data.target[bought.row]
+        else:
+            cheap[bought.row] = data.henry[bought.row]
+            predicted = None
+    of_cheap, of_real = np.isfinite(cheap), np.isfinite(real)
+    minutes = data.henry_minutes[of_cheap].sum() + data.minutes[of_real].sum()
+    return {"minutes": float(minutes), "runs": [int(of_cheap.sum()), int(of_real.sum())]}
+
+
+def stopping(runs: list[dict[str, Any]], worth: float) -> dict[str, float]:
+    """Compare stopping where EI / minute falls below 1 / worth with an oracle on the same path.
+
+    The oracle stops where worth times the best found less the minutes spent is largest.
+    """
+    ratios, regrets = [], []
+    for run in runs:
+        minutes, best, most = np.array(run["path"]).T
+        below = np.flatnonzero(most * worth < 1.0)
+        stop = int(below[0]) if len(below) else len(minutes) - 1
+        net = worth * best - minutes
+        oracle = int(np.argmax(net))
+        ratios.append(minutes[stop] / minutes[oracle])
+        regrets.append(net[oracle] - net[stop])
+    return {"spend": float(np.median(ratios)), "regret": float(np.median(regrets))}
+
+
+def main() -> None:
+    """Replay all strategies and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--out", type=type(RESULTS), default=RESULTS / "planning_cofs")
+    options = parser.parse_args()
+    made = provenance(
+        command("benchmarks.planning.cofs", options), ("numpy", "scipy", "scikit-learn")
+    )
+    data = cofs()
+    seeds = range(options.seeds)
+    runs: dict[str, list[dict[str, Any]]] = {"random": [random_search(data, s) for s in seeds]}
+    begin = time.perf_counter()
+    runs["two fidelities, default"] = [two_fidelities(data, s) for s in seeds]
+    for name, (kind, alpha) in STRATEGIES.items():
+        runs[name] = [one_fidelity(data, s, kind, alpha) for s in seeds]
+        print(name, f"{time.perf_counter() - begin:.0f} s", flush=True)
+    rows = []
+    for name, each in runs.items():
+        minutes: Floats = np.array([run["minutes"] for run in each])
+        mean, low, high = interval(minutes)
+        cheap, real = np.median([run["runs"] for run in each], axis=0)
+        rows.append(
+            [
+                name,
+                f"{np.median(minutes):,.0f}",
+                f"{mean:,.0f} ({low:,.0f} to {high:,.0f})",
+                f"{cheap:.0f}",
+                f"{real:.0f}",
+            ]
+        )
+    stops = {worth: stopping(runs["EI / cost^0.5, default"], worth) for worth in WORTHS}
+    head = ["strategy", "minutes, median", "mean", "Henry, median", "GCMC, median"]
+    lines = [
+        f"{len(data.target)} COFs, {options.seeds} seeds; in brackets 95 % intervals over seeds.",
+        "",
+        *table(head, rows),
+        "",
+        "Stopping where the largest EI / minute falls below the worth of a minute, beside an "
+        "oracle that knows all values on the same path and stops where worth less minutes is "
+        "largest (medians over seeds):",
+        "",
+        *table(
+            ["a unit of selectivity is worth", "minutes over those of the oracle", "loss, minutes"],
+            [[f"{w:,} min", f"{s['spend']:.2f}", f"{s['regret']:,.0f}"] for w, s in stops.items()],
+        ),
+    ]
+    content = {
+        "strategies": {
+            name: {k: [run[k] for run in each] for k in ("minutes", "runs")}
+            for name, each in runs.items()
+        },
+        "stopping": stops,
+    }
+    write_page(options.out, "Time to the most Xe/Kr-selective COF", lines, content, made)
+
+
+if __name__ == "__main__":
+    main()
