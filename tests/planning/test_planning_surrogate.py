@@ -143,3 +143,34 @@ def test_a_joint_distribution_of_a_whole_pool_is_refused(monkeypatch: pytest.Mon
     monkeypatch.setattr(surrogate, "_MOST_JOINT", 10)
     with pytest.raises(DataError, match="20 candidates"):
         Surrogate(folds=0).fit(x, y).samples(x, 3, 0)
+
+
+def test_rows_are_weighted_to_lie_as_the_pool_does() -> None:
+    pool = np.arange(100.0)
+    expected = np.r_[np.linspace(80, 99, 30), [5.0, 10.0], [30.0], [60.0]]
+    weight = surrogate._shares(expected, pool)
+    quarter = (expected // 25).astype(int)
+    np.testing.assert_allclose(np.bincount(quarter, weights=weight), np.ones(4))
+
+
+def test_weights_move_the_quantile_as_copies_of_rows_would() -> None:
+    distances, copies = np.array([3.0, 1.0, 2.0, 5.0, 4.0]), np.array([1, 4, 2, 1, 3])
+    found = surrogate._quantile(distances, copies.astype(float), 0.8)
+    assert found == np.quantile(np.repeat(distances, copies), 0.8, method="inverted_cdf")
+
+
+def test_a_pool_unlike_the_measured_rows_narrows_intervals_of_a_greedy_campaign() -> None:
+    """High values scatter more: rows measured there must not set the width for all."""
+    random = np.random.default_rng(0)
+    x = random.normal(size=(600, 3))
+    y = x[:, 0] + np.where(x[:, 0] > 0.8, 1.5, 0.1) * random.normal(size=600)
+    seen = np.r_[np.flatnonzero(x[:, 0] > 0.8)[:60], np.flatnonzero(x[:, 0] < 0.8)[:30]]
+    left = np.setdiff1d(np.arange(600), seen)
+    widths = {}
+    for name, pool in (("alone", None), ("pool", x)):
+        fitted = Surrogate("gp").fit(x[seen], y[seen], pool=pool)
+        found = fitted.predict(x[left])
+        widths[name] = float((found.high - found.low).mean())
+        if pool is not None:
+            assert np.mean((found.low <= y[left]) & (y[left] <= found.high)) > 0.8
+    assert widths["pool"] < 0.9 * widths["alone"]
