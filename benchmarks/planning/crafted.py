@@ -229,7 +229,9 @@ def main() -> None:
         )
     ]
     lines = [
-        f"{len(data.target)} frameworks, {data.features.shape[1]} features, {options.seeds} seeds. "
+        f"{len(data.target)} frameworks, {data.features.shape[1]} features"
+        f"{' (9 by `frameworks describe`: --described)' if options.described else ''}, "
+        f"{options.seeds} seeds. "
         "In brackets: 95 % intervals over seeds.",
         "",
         *table(["strategy", "recall", "area", "best within 1 %", "recall by round"], rows),
