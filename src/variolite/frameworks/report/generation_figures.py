@@ -14,6 +14,7 @@ import polars as pl
 from markupsafe import Markup
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from polars import selectors
 
 from variolite.frameworks.columns import SETS, UNITS
 from variolite.frameworks.diagnosis import diversity
@@ -184,7 +185,8 @@ def requests_figure(frame: pl.DataFrame, caption: str, notes: Mapping[str, str])
     A panel per property, with ``notes`` over it; None where nothing was requested and answered.
     """
     parts = {}
-    for column in (name for name in frame.columns if name.endswith("_requested")):
+    # Names and categories can be requested too.
+    for column in frame.select(selectors.numeric() & selectors.ends_with("_requested")).columns:
         name, rows = column.removesuffix("_requested"), frame.filter(pl.col(column).is_not_null())
         answers = (f"{name}_predicted", f"{name}_simulated", name)
         if any(rows[answer].count() for answer in answers if answer in rows.columns):
