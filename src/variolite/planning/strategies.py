@@ -1,8 +1,8 @@
 """Named ways to score candidates; the highest total score that the money buys is the batch.
 
 `search`, the default, looks ahead for as many of the best as the money that is left can find. Those
-of the published MOF campaign are here under `published_` as baselines: on its own data they find
-fewer good frameworks than drawing at random (`benchmarks/results/planning_crafted.md`).
+of the published MOF campaign are here under `published_` as baselines
+(`benchmarks/results/planning_strategies.md`).
 """
 
 from __future__ import annotations
