@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from benchmarks.pages import RESULTS, command, provenance, table, write_page
 from benchmarks.planning.crafted import interval
+from benchmarks.planning.fidelity import next_purchase
 from benchmarks.planning.tables import Cofs, Floats, cofs
 
 from variolite.planning import acquisition
-from variolite.planning.fidelity import next_purchase
 from variolite.planning.surrogate import Surrogate
 
 START, LONGEST = 10, 120

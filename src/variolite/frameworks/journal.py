@@ -61,7 +61,7 @@ class Journal:
             self._file.truncate(0)
             self._add(self.settings)
         elif lines[0] != _line(self.settings):
-            hint = "Give those again to resume, or delete it to begin anew"
+            hint = "Give those again to resume, or delete it to start over"
             raise DataError("it was begun with other settings", where=str(self.path), hint=hint)
 
     def __exit__(self, *_: object) -> None:

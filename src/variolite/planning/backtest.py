@@ -1,6 +1,6 @@
 """Replay a campaign on a pool whose values are all known, under many seeds and strategies.
 
-Every strategy starts from the same rows of a seed, pays the same costs and is told a value only
+Every strategy starts from the same rows of a seed, pays the same costs and sees a value only
 when it has paid for it. Rows held out are never offered: on them intervals are checked.
 """
 
@@ -13,18 +13,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from variolite.errors import DataError, ShortfallError, nearest
+from variolite.errors import DataError, ShortfallError
 from variolite.planning.pool import Pool
 from variolite.planning.proposal import Rules, fit_surrogates, propose
-from variolite.planning.strategies import DEFAULT, STRATEGIES
+from variolite.planning.strategies import DEFAULT, TOP
 from variolite.planning.surrogate import Surrogate
 from variolite.progress import Progress
+from variolite.scoring.intervals import bootstrap_interval
 from variolite.training.workers import each_outcome
 
 Floats = NDArray[np.float64]
 
 ALWAYS = (DEFAULT, "random", "greedy")
-_TOP = 0.05
 _LIMIT = 3600.0
 _FOLDS = 5
 
@@ -72,10 +72,7 @@ def backtest(
     """
     progress = progress or Progress()
     for name in strategies:
-        if name not in STRATEGIES:
-            close = nearest(name, STRATEGIES)
-            hint = f"Did you mean {close}?" if close else f"There are {', '.join(STRATEGIES)}"
-            raise DataError(f"there is no strategy {name!r}", hint=hint)
+        replace(settings.rules, strategy=name)  # which refuses one that there is not
     known = pool.measured & np.isfinite(pool.cost_high)
     if known.sum() < settings.start + 20:
         what = f"{int(known.sum())} rows have a value and a cost"
@@ -119,7 +116,7 @@ def replay(pool: Pool, settings: Settings, strategy: str, seed: int) -> Replay:
     seen = np.zeros(len(truth), dtype=bool)
     seen[first] = True
     reachable = values.max()
-    top = values >= np.sort(values)[-max(1, round(_TOP * len(values)))]
+    top = values >= np.sort(values)[-max(1, round(TOP * len(values)))]
     places = {name: place for place, name in enumerate(truth.names.tolist())}
     rules = replace(settings.rules, strategy=strategy, seed=seed)
     # Intervals are the same whatever the strategy; it is ours that has to live with them.
@@ -191,9 +188,8 @@ def area(replay: Replay) -> float:
     return float(np.trapezoid(replay.recall, replay.spent) / replay.spent[-1])
 
 
-def interval(values: Sequence[float], seed: int = 0) -> tuple[float, float, float]:
-    """Return the mean over seeds with its 95 % bootstrap interval."""
+def interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """Return the mean over seeds with its 95 % bootstrap interval, within the values."""
     array = np.asarray(values, dtype=float)
-    draws = np.random.default_rng(seed).choice(array, (2000, len(array))).mean(axis=1)
-    low, high = np.quantile(draws, [0.025, 0.975])
-    return float(array.mean()), float(low), float(high)
+    found = bootstrap_interval(lambda drawn: (drawn @ array)[:, None] / len(array), len(array))
+    return found.mean, max(found.low, float(array.min())), min(found.high, float(array.max()))

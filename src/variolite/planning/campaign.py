@@ -8,20 +8,19 @@ names, costs and values of proposals, so that a pool that was edited in between 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from variolite.errors import DataError
-from variolite.planning.pool import Columns, Pool, listed, read_pool
+from variolite.planning.pool import OBSERVED, Columns, Pool, listed, read_pool
 from variolite.planning.proposal import Proposal, Rules, propose
 from variolite.progress import Progress
 from variolite.records import write_text_atomic
 
 FORMAT = 1
-OBSERVED = ("measured", "simulated")
 
 
 @dataclass
@@ -110,16 +109,17 @@ class Campaign:
         if unknown:
             what = f"{listed(unknown)} is not in the pool"
             raise DataError(what, hint="Names are those of the pool's column of names")
+        entered = pool.values.copy()  # the pool may be the caller's
         for name, values in self.results.items():
             signs = [t.sign for t in self.columns.targets]
-            pool.values[places[name]] = np.multiply(signs, values)
-        return pool
+            entered[places[name]] = np.multiply(signs, values)
+        return replace(pool, values=entered)
 
     def receive(self, pool: Pool) -> list[str]:
         """Settle orders whose values the pool holds now; return what changed otherwise."""
         places = {name: place for place, name in enumerate(pool.names.tolist())}
         signs = np.array([t.sign for t in self.columns.targets])
-        gone, changed, dearer = [], [], []
+        gone, changed, repriced = [], [], []
         for order in self.orders:
             place = places.get(order.name)
             if place is None:
@@ -127,7 +127,7 @@ class Campaign:
                 continue
             cost = float(pool.cost_high[place])
             if order.values is None and np.isfinite(cost) and not np.isclose(cost, order.cost):
-                dearer.append(f"{order.name} ({order.cost:,.2f}, now {cost:,.2f})")
+                repriced.append(f"{order.name} ({order.cost:,.2f}, now {cost:,.2f})")
                 order.cost = cost
             if pool.measured[place]:
                 values = (signs * pool.values[place]).tolist()
@@ -139,7 +139,7 @@ class Campaign:
             for text, names in (
                 ("no longer in the pool; their money stays committed", gone),
                 ("values changed since the last call", changed),
-                ("costs changed", dearer),
+                ("costs changed", repriced),
             )
             if names
         ]

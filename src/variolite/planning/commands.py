@@ -126,8 +126,9 @@ def batch(
         typer.Option("--control", metavar="NAME", help="Is in the next batch. May be repeated."),
     ] = None,
     strategy: Annotated[
-        str, typer.Option("--strategy", help="How candidates are scored; see backtest.")
-    ] = "search",
+        str | None,
+        typer.Option("--strategy", help="How candidates are scored, search by default."),
+    ] = None,
     seed: _Seed = 0,
     as_json: Json = False,
 ) -> None:
@@ -151,8 +152,8 @@ def batch(
         at_most=_counts(at_most or []),
         controls=tuple(control or ()),
         shares=_shares(share or []),
-        strategy=strategy,
         seed=seed,
+        **({"strategy": strategy} if strategy else {}),
     )
     columns = _columns(target, cost, name, group, feature, ignore, worth)
     campaign = Campaign(columns, budget, rules)

@@ -117,13 +117,8 @@ def _expected(proposal: Proposal, target: str) -> Markup:
 
 
 def _money(campaign: Campaign) -> Mapping[str, str]:
-    return {
-        "budget": f"{campaign.budget:,.2f}",
-        "spent": f"{campaign.spent:,.2f}",
-        "committed to what is being measured": f"{campaign.committed:,.2f}",
-        "left": f"{campaign.left:,.2f}",
-        "rounds": f"{campaign.round}",
-    }
+    facts = {name: f"{money:,.2f}" for name, money in campaign.money().items()}
+    return facts | {"rounds": f"{campaign.round}"}
 
 
 def _progress(campaign: Campaign) -> Section:

@@ -27,6 +27,8 @@ from variolite.records.records import text_values
 Floats = NDArray[np.float64]
 Names = NDArray[np.str_]
 
+OBSERVED = ("measured", "simulated")
+"""Kinds of values that count as observations."""
 NOT_OBSERVED = ("_predicted", "_requested")
 _DERIVED = ("_low", "_high", "_sd", "_error", "_n", "_kind", *NOT_OBSERVED)
 _MEMBERS = 40  # Most members of a category or set that are features, commonest first.
@@ -114,7 +116,7 @@ def read_pool(source: Any, columns: Columns) -> Pool:
     where = str(source[0] if isinstance(source, list) else source)
     named = (*(t.column for t in columns.targets), *columns.costs, *columns.features)
     for name in filter(None, (*named, *columns.ignore, columns.name, columns.group)):
-        _require_column(frame, name, where)
+        require_column(frame, name, where)
     names = _names(frame, columns, where, notes)
     values = np.stack([_target(frame, t, table.units, names, where) for t in columns.targets], 1)
     noise = np.stack([_noise(frame, t.column) for t in columns.targets], 1)
@@ -137,7 +139,8 @@ def read_pool(source: Any, columns: Columns) -> Pool:
     )
 
 
-def _require_column(frame: pl.DataFrame, name: str, where: str) -> None:
+def require_column(frame: pl.DataFrame, name: str, where: str) -> None:
+    """Raise a DataError where a table lacks a column."""
     if name not in frame.columns:
         close = nearest(name, frame.columns)
         hint = f"Did you mean {close!r}?" if close else f"It has: {', '.join(frame.columns[:20])}"
@@ -180,12 +183,12 @@ def _target(
     values = numeric_values(frame[column])
     if f"{column}_kind" in frame.columns:
         kinds = text_values(frame[f"{column}_kind"])
-        wrong = ~np.isin(kinds, ["measured", "simulated", ""]) & ~np.isnan(values)
+        wrong = ~np.isin(kinds, [*OBSERVED, ""]) & ~np.isnan(values)
         if wrong.any():
             row = int(np.flatnonzero(wrong)[0])
             raise DataError(
-                f"{column} of {names[row]} is {kinds[row]}, and only measured or simulated values "
-                "are observations",
+                f"{column} of {names[row]} is {kinds[row]}, and only {' or '.join(OBSERVED)} "
+                "values are observations",
                 where=where,
                 hint="Empty it until it is measured",
             )

@@ -13,7 +13,7 @@ from scipy.stats import norm
 
 from variolite.errors import DataError, ShortfallError, nearest
 from variolite.planning import acquisition
-from variolite.planning.pool import Pool, listed
+from variolite.planning.pool import NOT_OBSERVED, Pool, listed, require_column
 from variolite.planning.selection import Limit, choose
 from variolite.planning.strategies import DEFAULT, STRATEGIES, View
 from variolite.planning.surrogate import Surrogate
@@ -29,6 +29,7 @@ _FEWEST = 5  # Measured rows from which a surrogate is fitted.
 _CHUNK = 50_000
 _SCREENED = 5_000  # Candidates that get more than a mean and a standard deviation.
 _DRAWS = 1024
+_PREDICTED = ("mean", "sd", "low", "high")
 _REST = 10  # Candidates reported that were not taken.
 
 
@@ -152,18 +153,20 @@ def propose(
     if len(measured) < _FEWEST or not np.ptp(known, axis=0).all():
         return _first_batch(pool, open_, money, rules, limits, required, round, notes, random)
     surrogates = surrogates or fit_surrogates(pool, measured, rules.seed)
-    means, sds, lows, highs = predict(surrogates, pool.features[open_], progress)
+    expected = predict(surrogates, pool.features[open_], progress)
     screened = np.arange(len(open_))
     if len(open_) > _SCREENED:
-        keep = np.argsort(-(means[:, 0] + 2 * sds[:, 0]), kind="stable")[:_SCREENED]
+        bound = expected["mean"][:, 0] + 2 * expected["sd"][:, 0]
+        keep = np.argsort(-bound, kind="stable")[:_SCREENED]
         screened = np.union1d(keep, np.flatnonzero(np.isin(open_, required)))
         notes.append(f"{len(screened):,} of {len(open_):,} candidates by upper bound are compared")
     places = open_[screened]
+    expected = {key: values[screened] for key, values in expected.items()}
     view = View(
         surrogates=surrogates,
         features=pool.features[places],
-        means=means[screened],
-        sds=sds[screened],
+        means=expected["mean"],
+        sds=expected["sd"],
         observed=known,
         cost=pool.cost_high[places],
         money=money,
@@ -184,17 +187,9 @@ def propose(
         view.cost,
         money,
         rules.batch,
-        limits=[
-            Limit(x.member[places], x.most, x.least_share, x.most_share, x.title) for x in limits
-        ],
-        required=[int(np.flatnonzero(places == r)[0]) for r in required],
+        limits=[limit.among(places) for limit in limits],
+        required=np.flatnonzero(np.isin(places, required)).tolist(),
     )
-    expected = {
-        "mean": means[screened],
-        "low": lows[screened],
-        "high": highs[screened],
-        "sd": sds[screened],
-    }
     why = [_why(view, i, places[i] in required) for i in taken]
     table = _rows(pool, places[taken], {k: v[taken] for k, v in expected.items()}, round)
     order = np.argsort(-(score if score.any() else view.mean), kind="stable")
@@ -229,21 +224,18 @@ def fit_surrogates(
 
 def predict(
     surrogates: Sequence[Surrogate], features: Floats, progress: Progress
-) -> tuple[Floats, Floats, Floats, Floats]:
-    """Return mean, standard deviation and ends of the 90 % interval, (N, T) each."""
+) -> dict[str, Floats]:
+    """Return mean, standard deviation and ends of the 90 % interval by name, (N, T) each."""
     parts = []
     if len(features) <= _CHUNK:
         progress = Progress()
     with progress.stage("predicting", len(features)) as step:
         for begin in range(0, len(features), _CHUNK):
             some = [s.predict(features[begin : begin + _CHUNK]) for s in surrogates]
-            parts.append([np.column_stack([getattr(p, k) for p in some]) for k in _PREDICTED])
+            parts.append([np.column_stack([getattr(p, key) for p in some]) for key in _PREDICTED])
             step("candidates", done=min(begin + _CHUNK, len(features)))
-    mean, sd, low, high = (np.concatenate(kind) for kind in zip(*parts, strict=True))
-    return mean, sd, low, high
-
-
-_PREDICTED = ("mean", "sd", "low", "high")
+    whole = (np.concatenate(kind) for kind in zip(*parts, strict=True))
+    return dict(zip(_PREDICTED, whole, strict=True))
 
 
 def _positive(score: Floats) -> Floats:
@@ -273,10 +265,7 @@ def limits_of(pool: Pool, rules: Rules) -> list[Limit]:
 
 
 def _cells(pool: Pool, column: str) -> NDArray[np.str_]:
-    if column not in pool.frame.columns:
-        close = nearest(column, pool.frame.columns)
-        hint = f"Did you mean {close!r}?" if close else None
-        raise DataError(f"there is no column {column!r} in the pool", hint=hint)
+    require_column(pool.frame, column, "pool")
     return text_values(pool.frame[column])
 
 
@@ -292,9 +281,8 @@ def _places(pool: Pool, names: Sequence[str], open_: Integers) -> list[int]:
 
 def _generated(pool: Pool) -> NDArray[np.bool_]:
     """Candidates that a model made: they carry predictions or requests."""
-    columns = [c for c in pool.frame.columns if c.endswith(("_predicted", "_requested"))]
     found = np.zeros(len(pool), dtype=bool)
-    for column in columns:
+    for column in (c for c in pool.frame.columns if c.endswith(NOT_OBSERVED)):
         found |= pool.frame[column].is_not_null().to_numpy()
     return found
 
@@ -335,10 +323,8 @@ def _first_batch(
         pool.cost_high[open_],
         money,
         rules.batch,
-        limits=[
-            Limit(x.member[open_], x.most, x.least_share, x.most_share, x.title) for x in limits
-        ],
-        required=[int(np.flatnonzero(open_ == r)[0]) for r in required],
+        limits=[limit.among(open_) for limit in limits],
+        required=np.flatnonzero(np.isin(open_, required)).tolist(),
     )
     places = open_[taken]
     table = _rows(pool, places, {}, round)

@@ -7,7 +7,7 @@ for the high ends of costs, in whole cents, so that no rounding exceeds it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,10 @@ class Limit:
     least_share: float = 0.0
     most_share: float = 1.0
     title: str = ""
+
+    def among(self, places: Integers) -> Limit:
+        """Return the limit over some of the candidates."""
+        return replace(self, member=self.member[places])
 
 
 def in_cents(cost: Floats, *, up: bool = True) -> Integers:

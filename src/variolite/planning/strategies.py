@@ -22,7 +22,7 @@ Floats = NDArray[np.float64]
 DEFAULT = "search"
 _SAMPLES = 512
 _JOINT = 1_500  # Candidates whose joint distribution is worked out, the best by upper bound.
-_TOP = 0.05  # Share of the pool that a campaign is to find.
+TOP = 0.05  # Share of the pool that a campaign is to find.
 _BONUS, _DECAY = 2.0, 0.9
 
 
@@ -83,7 +83,7 @@ def _search(view: View) -> Floats:
     if view.means.shape[1] == 2:
         return _hypervolume(view)
     mean = view.mean[view.joint]
-    wanted = max(1.0, _TOP * view.total)
+    wanted = max(1.0, TOP * view.total)
     threshold = acquisition.top_threshold(view.mean, view.sd, view.observed[:, 0], wanted)
     usual = float(np.median(view.cost)) or 1.0
     size = int(np.clip(view.money / usual, 1, view.batch))
@@ -91,7 +91,7 @@ def _search(view: View) -> Floats:
     covariance = view.surrogates[0].covariance(view.features[view.joint])
     # A knapsack over unequal costs needs scores of more candidates than it takes.
     size = size if np.ptp(view.cost) == 0 else min(3 * size, len(mean))
-    return view.spread(acquisition.look_ahead(mean, covariance, threshold, size, max(later, 0)))
+    return view.spread(acquisition.look_ahead(mean, covariance, threshold, size, later))
 
 
 def _hypervolume(view: View) -> Floats:
@@ -100,7 +100,7 @@ def _hypervolume(view: View) -> Floats:
 
 
 def _top_probability(view: View) -> Floats:
-    wanted = max(1.0, _TOP * view.total)
+    wanted = max(1.0, TOP * view.total)
     return acquisition.top_probability(view.mean, view.sd, view.observed[:, 0], wanted)
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
-from variolite.planning.fidelity import next_purchase
+from benchmarks.planning.fidelity import next_purchase
 
 NAN = float("nan")
 
