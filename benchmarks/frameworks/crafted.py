@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from variolite.frameworks.columns import join
-from variolite.frameworks.linkers import read_linker
+from variolite.linkers import read_linker
 from variolite.records import read_table
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "frameworks" / "crafted"

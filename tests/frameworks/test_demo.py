@@ -3,8 +3,9 @@
 import polars as pl
 import pytest
 
+from variolite import optional
 from variolite.errors import DataError
-from variolite.frameworks import demo, optional
+from variolite.frameworks import demo
 from variolite.progress import Progress
 
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from variolite.errors import DataError
-from variolite.frameworks.optional import DESCRIBING, require
 from variolite.frameworks.recipe import FrameworkRecipe
+from variolite.optional import DESCRIBING, require
 from variolite.progress import Progress
 
 if TYPE_CHECKING:

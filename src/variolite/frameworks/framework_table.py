@@ -109,7 +109,7 @@ def _canonical(cells: Iterable[str]) -> dict[str, str]:
 
     Says which are no molecules; those are left out.
     """
-    from variolite.frameworks.linkers import read_linker
+    from variolite.linkers import read_linker
 
     found, unread = {}, dict[str, None]()
     for cell in cells:

@@ -9,9 +9,8 @@ dearest, so that the interval is wide; the candidate says so in its notes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -21,11 +20,11 @@ from scipy.optimize import nnls
 
 from variolite.crystals.elements import ATOMIC_NUMBERS, MASSES, parse_formula
 from variolite.errors import DataError
+from variolite.linkers import atoms_of, read_linker
 from variolite.records import numeric_values, read_table
 from variolite.records.records import text_values
 
 Floats = NDArray[np.float64]
-Formula = Mapping[int, float]
 
 _COLUMNS = ("supplies", "price", "molar_mass", "source", "date")
 _NORMAL_90 = 1.645
@@ -190,10 +189,11 @@ def moles_per_gram(
     }
     if not linkers:
         raise DataError("no linkers are known")
-    contents = [_linker_formula(smiles) for smiles in linkers]
+    linkers = [_canonical(smiles) for smiles in linkers]
+    contents = [atoms_of(smiles) for smiles in linkers]
     metallic = {ATOMIC_NUMBERS.get(symbol, 0) for symbol in metals}
     elements = sorted({z for c in contents for z in c} - {1, 8} - metallic)
-    matrix = np.array([[c.get(z, 0.0) for c in contents] for z in elements])
+    matrix = np.array([[c[z] for c in contents] for z in elements])
     wanted = np.array([amounts.get(z, 0.0) for z in elements])
     if not len(elements) or not wanted.any():
         raise DataError("the formula holds none of its linkers")
@@ -201,7 +201,7 @@ def moles_per_gram(
     if rest > 0.1 * np.linalg.norm(wanted):
         raise DataError("its linkers do not explain its formula")
     return found | {
-        ("linkers", _canonical(smiles)): float(number / mass)
+        ("linkers", smiles): float(number / mass)
         for smiles, number in zip(linkers, numbers, strict=True)
     }
 
@@ -210,37 +210,11 @@ def _split(cell: str) -> list[str]:
     return [part.strip() for part in cell.replace(" . ", ";").split(";") if part.strip()]
 
 
-@cache
-def _molecule(smiles: str) -> Any:
-    try:
-        from rdkit import Chem, RDLogger
-    except ImportError:
-        hint = "run pip install 'variolite[frameworks]'"
-        raise DataError("linkers need rdkit, which is not installed", hint=hint) from None
-    RDLogger.DisableLog("rdApp.*")  # type: ignore[attr-defined]
-    molecule = Chem.MolFromSmiles(smiles)
-    if molecule is None:
-        raise DataError(f"{smiles} is not a SMILES text")
-    # Where bonds to metals were cut, open valences count as protonated.
-    for atom in molecule.GetAtoms():
-        atom.SetNumRadicalElectrons(0)
-        atom.SetNoImplicit(False)
-    return Chem.AddHs(molecule)
-
-
-@cache
 def _canonical(smiles: str) -> str:
-    from rdkit import Chem
-
-    return str(Chem.MolToSmiles(Chem.RemoveHs(_molecule(smiles))))
-
-
-@cache
-def _linker_formula(smiles: str) -> Formula:
-    counts: dict[int, float] = {}
-    for atom in _molecule(smiles).GetAtoms():
-        counts[atom.GetAtomicNum()] = counts.get(atom.GetAtomicNum(), 0.0) + 1.0
-    return counts
+    linker = read_linker(smiles)
+    if not linker.parsed:
+        raise DataError(f"{smiles} is not a SMILES text")
+    return linker.smiles
 
 
 def validation_costs(

@@ -227,7 +227,7 @@ def test_units_that_cannot_be_read_make_no_folder(table, tmp_path):
 
 
 def test_without_autografs_one_line_says_how_to_get_it(table, tmp_path, monkeypatch):
-    from variolite.frameworks import optional
+    from variolite import optional
     from variolite.frameworks.assembly.nets import all_nets
 
     all_nets.cache_clear()

@@ -3,7 +3,7 @@
 import pytest
 
 from variolite.frameworks.description.building_units import _short, linkers_agree
-from variolite.frameworks.linkers import skeleton
+from variolite.linkers import skeleton
 
 pytest.importorskip("rdkit", reason="the package rdkit is not installed")
 
@@ -31,7 +31,7 @@ def test_readers_agree_where_their_molecules_have_one_skeleton():
 def test_fragments_get_the_acids_that_were_cut_off():
     pytest.importorskip("openbabel", reason="the package openbabel is not installed")
     from variolite.frameworks.description.building_units import _smiles
-    from variolite.frameworks.linkers import read_linker
+    from variolite.linkers import read_linker
 
     ring = 1.39
     half = 3**0.5 / 2

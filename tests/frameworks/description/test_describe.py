@@ -277,6 +277,6 @@ def test_why_files_were_not_read_is_said_with_what_to_do(run, tmp_path):
 
 
 def test_a_missing_package_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr("variolite.frameworks.optional.is_there", lambda module: False)
+    monkeypatch.setattr("variolite.optional.is_there", lambda module: False)
     with pytest.raises(DataError, match=r"mofstructure is needed .*'variolite\[frameworks\]'"):
         describe_files([tmp_path], tmp_path / "out.csv")

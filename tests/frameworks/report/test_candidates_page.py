@@ -14,10 +14,10 @@ from variolite.errors import DataError
 from variolite.frameworks.assembly.structure_checks import CHECKS
 from variolite.frameworks.assembly.unit_library import Unit
 from variolite.frameworks.commands import app
-from variolite.frameworks.optional import is_there
 from variolite.frameworks.report import candidate_table as module
 from variolite.frameworks.report.candidate_table import candidate_table, drawn_linker, molecule_of
 from variolite.frameworks.report.candidates_page import _centred, candidates_page
+from variolite.optional import is_there
 
 needs_rdkit = pytest.mark.skipif(not is_there("rdkit"), reason="molecules are drawn by RDKit")
 HOSTILE = HOSTILE_BYTES.replace("\x00", "").replace("\x07", "")  # which no CSV file may hold

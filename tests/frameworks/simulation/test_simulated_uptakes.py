@@ -191,13 +191,13 @@ def test_mistakes_on_the_command_line_are_one_line(tmp_path, monkeypatch, capsys
 
 def test_charges_by_equilibration_need_autografs_before_anything_begins(tmp_path, monkeypatch):
     (tmp_path / "box.cif").write_text(HELIUM)
-    monkeypatch.setattr("variolite.frameworks.optional.is_there", lambda name: name != "autografs")
+    monkeypatch.setattr("variolite.optional.is_there", lambda name: name != "autografs")
     with pytest.raises(DataError, match=r"AuToGraFS is needed for .*EQeq.* pip install"):
         simulate_table([tmp_path], tmp_path / "out.csv", Settings(charges="eqeq"))
     assert [path.name for path in tmp_path.iterdir()] == ["box.cif"]
 
 
 def test_a_missing_package_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr("variolite.frameworks.optional.find_spec", lambda name: None)
+    monkeypatch.setattr("variolite.optional.find_spec", lambda name: None)
     with pytest.raises(DataError, match=r"raspalib is needed .* 'variolite\[frameworks\]"):
         simulate_table([tmp_path], tmp_path / "out.csv", SHORT)

@@ -39,7 +39,7 @@ from variolite.frameworks.assembly.unit_library import UnitLibrary, library_of, 
 from variolite.frameworks.columns import CELL, PORES, split
 from variolite.frameworks.description.pores import measure_pores
 from variolite.frameworks.journal import Journal, Row
-from variolite.frameworks.optional import require
+from variolite.optional import require
 from variolite.progress import Progress
 from variolite.records import read_table, write_table, write_text_atomic
 

@@ -22,7 +22,7 @@ from variolite.crystals.crystals import Crystal, Crystals
 from variolite.crystals.geometry.periodic import reduced_basis
 from variolite.crystals.geometry.primitive import primitive_cells
 from variolite.errors import DataError, nearest
-from variolite.frameworks.optional import require
+from variolite.optional import require
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

@@ -22,8 +22,8 @@ from variolite.crystals.elements import METALLIC
 from variolite.errors import DataError
 from variolite.frameworks.assembly.net_signatures import identify
 from variolite.frameworks.assembly.nets import interpenetration
-from variolite.frameworks.linkers import skeleton
-from variolite.frameworks.optional import load
+from variolite.linkers import skeleton
+from variolite.optional import load
 
 _ACID_BOND = 0.82  # Angstrom: half a bond of two carbons; that to phosphorus or a metal is longer
 _MARK, _MARKED = "At", 2.2  # an element that stands for a carboxyl group, and its bond to carbon

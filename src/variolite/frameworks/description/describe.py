@@ -55,8 +55,8 @@ from variolite.frameworks.description.building_units import (
 from variolite.frameworks.description.pores import measure_pores
 from variolite.frameworks.framework_table import family_of
 from variolite.frameworks.journal import Journal, Row, beside
-from variolite.frameworks.linkers import read_linker
-from variolite.frameworks.optional import DESCRIBING, require
+from variolite.linkers import read_linker
+from variolite.optional import DESCRIBING, require
 from variolite.progress import Progress
 from variolite.records import require_writable, write_table
 from variolite.records.files.writing import require_parent

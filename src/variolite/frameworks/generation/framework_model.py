@@ -19,7 +19,7 @@ from variolite.frameworks.columns import join, split
 from variolite.frameworks.framework_table import read_frameworks
 from variolite.frameworks.generation.latent_prior import LatentPrior
 from variolite.frameworks.generation.surrogate import FEWEST, FOLDS, Surrogate
-from variolite.frameworks.linkers import as_known
+from variolite.linkers import as_known
 from variolite.progress import Progress
 from variolite.records import FittedSchema, Records, Table, group_spellings
 from variolite.training.run import Prepared
@@ -157,7 +157,7 @@ def member_features(schema: FittedSchema) -> dict[str, NDArray[np.float32]]:
     from sklearn.decomposition import PCA
 
     from variolite.frameworks.assembly.unit_library import unit_features
-    from variolite.frameworks.linkers import linker_features
+    from variolite.linkers import linker_features
 
     found = {}
     for name, describe in (

@@ -16,7 +16,7 @@ from variolite.errors import DataError, ShortfallError, nearest
 from variolite.frameworks.diagnosis import Layout
 from variolite.frameworks.framework_table import SHAPE, with_cells
 from variolite.frameworks.generation.framework_model import FrameworkModel
-from variolite.frameworks.linkers import as_known
+from variolite.linkers import as_known
 from variolite.progress import Progress, Step
 from variolite.records import require_writable, write_table
 from variolite.records.fitted import members_of

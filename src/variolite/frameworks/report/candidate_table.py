@@ -15,8 +15,8 @@ from markupsafe import Markup, escape
 
 from variolite.frameworks.assembly.unit_library import Unit
 from variolite.frameworks.columns import split
-from variolite.frameworks.optional import is_there
 from variolite.frameworks.report.generation_figures import called, with_unit
+from variolite.optional import is_there
 from variolite.report.formatting import significant
 from variolite.report.page import Table
 from variolite.report.style import shorten

@@ -18,13 +18,13 @@ from variolite.errors import DataError
 from variolite.frameworks.assembly.structure_checks import CHECKS
 from variolite.frameworks.assembly.unit_library import Unit
 from variolite.frameworks.columns import SETS, UNITS, split
-from variolite.frameworks.optional import is_there
 from variolite.frameworks.report.candidate_table import (
     MOST_ROWS,
     STYLE,
     candidate_table,
 )
 from variolite.frameworks.report.generation_figures import called, requests_figure
+from variolite.optional import is_there
 from variolite.records import read_table, write_text_atomic
 from variolite.report.figures import share_whisker
 from variolite.report.formatting import counted, decimals, significant, unit_after

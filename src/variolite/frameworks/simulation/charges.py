@@ -14,7 +14,7 @@ from scipy.spatial import cKDTree
 from variolite.crystals.crystals import Crystal
 from variolite.crystals.elements import SYMBOLS
 from variolite.errors import DataError
-from variolite.frameworks.optional import require
+from variolite.optional import require
 
 Floats = NDArray[np.float64]
 

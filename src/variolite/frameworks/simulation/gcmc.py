@@ -20,9 +20,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from variolite.crystals.crystals import Crystal, cell_parameters
 from variolite.crystals.elements import MASSES, SYMBOLS
-from variolite.frameworks.optional import load, require
 from variolite.frameworks.simulation.force_field import find_gas, framework_model, lennard_jones
 from variolite.frameworks.simulation.supercell import compact_supercell, repeated
+from variolite.optional import load, require
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

@@ -16,10 +16,10 @@ from variolite.crystals.files.reading import read_all
 from variolite.crystals.files.sources import find_files
 from variolite.errors import DataError, ShortfallError
 from variolite.frameworks.journal import Journal, Row, beside
-from variolite.frameworks.optional import require
 from variolite.frameworks.simulation.charges import partial_charges
 from variolite.frameworks.simulation.force_field import find_gas
 from variolite.frameworks.simulation.gcmc import Settings, load_raspalib, simulate
+from variolite.optional import require
 from variolite.progress import Progress
 from variolite.records import require_writable, write_table
 from variolite.records.files.writing import write_text_atomic

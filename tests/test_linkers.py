@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from variolite.errors import DataError
-from variolite.frameworks.linkers import (
+from variolite.linkers import (
     DESCRIPTORS,
     FINGERPRINT,
     linker_features,

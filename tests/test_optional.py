@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from variolite.errors import DataError
-from variolite.frameworks.optional import load
+from variolite.optional import load
 
 
 def test_a_package_that_is_broken_is_named(tmp_path, monkeypatch):

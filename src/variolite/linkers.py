@@ -8,6 +8,7 @@ the readings of one molecule agree: terephthalate is terephthalic acid, an imida
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import islice, product
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from variolite.errors import DataError, DataWarning
-from variolite.frameworks.optional import require
+from variolite.optional import require
 
 _MOST_TAUTOMERS = 128
 
@@ -67,6 +68,13 @@ def skeleton(smiles: str) -> str | None:
         return None
     chem.RemoveStereochemistry(molecule)
     return str(MolHash(molecule, HashFunction.ElementGraph))
+
+
+def atoms_of(smiles: str) -> Counter[int]:
+    """Count the atoms of a molecule by atomic number, with all hydrogen."""
+    chem = _rdkit()
+    molecule = chem.AddHs(next(_molecules([smiles])))
+    return Counter(atom.GetAtomicNum() for atom in molecule.GetAtoms())
 
 
 def _rdkit() -> Any:
