@@ -37,8 +37,8 @@ from variolite.crystals.generation.properties import (
     PENALTIES,
     descriptors,
     fit_networks,
-    folds_by_group,
 )
+from variolite.scoring.conformal import folds_by_group
 
 PROPERTIES = ("formation_energy_per_atom", "band_gap", "e_above_hull")
 Floats = np.ndarray
@@ -74,7 +74,7 @@ def main() -> None:
         scaled = (rows - location) / np.where(scale > 1e-9, scale, 1.0)
         mean, deviation = targets[train].mean(axis=0), targets[train].std(axis=0)
         answers = (targets[train] - mean) / deviation
-        fold = folds_by_group(formulas[train], 0)
+        fold = folds_by_group(formulas[train], FOLDS, 0)
         for title, predict in METHODS.items():
             clock = Clock()
             found = predict(scaled[train], answers, fold, scaled[test]).mean(axis=0)

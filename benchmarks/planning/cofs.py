@@ -16,6 +16,7 @@ import numpy as np
 from benchmarks.pages import RESULTS, command, provenance, table, write_page
 from benchmarks.planning.crafted import interval
 from benchmarks.planning.fidelity import next_purchase
+from benchmarks.planning.surrogates import KINDS
 from benchmarks.planning.tables import Cofs, Floats, cofs
 
 from variolite.planning import acquisition
@@ -52,7 +53,7 @@ def one_fidelity(data: Cofs, seed: int, kind: str, alpha: float) -> dict[str, An
         if found is None and best in seen:
             found = len(seen)
         left = np.setdiff1d(np.arange(len(data.target)), seen)
-        model = Surrogate(kind, seed=len(seen), folds=0).fit(data.features[seen], data.target[seen])
+        model = KINDS[kind](seed=len(seen), folds=0).fit(data.features[seen], data.target[seen])
         predicted = model.predict(data.features[left])
         gain = np.exp(
             acquisition.log_expected_improvement(

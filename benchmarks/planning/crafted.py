@@ -11,21 +11,16 @@ from __future__ import annotations
 
 import argparse
 import time
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from benchmarks.pages import RESULTS, command, provenance, table, write_page
+from benchmarks.planning.surrogates import KINDS
 from benchmarks.planning.tables import Candidates, Floats, crafted
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
 from variolite.planning import acquisition
-from variolite.planning.gaussian_process import GaussianProcess
-from variolite.planning.surrogate import Surrogate
 
 START, ROUNDS, BATCH, SHARE = 30, 7, 10, 0.05
 DEFAULT = "look-ahead, default"
@@ -86,7 +81,7 @@ def replay(
             new = random.choice(left, size, replace=False)
         else:
             known = None if noise is None else noise[pool][seen]
-            model = Surrogate(kind, seed=len(recall), folds=8 if calibrate else 0).fit(
+            model = KINDS[kind](seed=len(recall), folds=8 if calibrate else 0).fit(
                 x[seen], y[seen], known, data.family[pool][seen], x
             )
             found = model.predict(x[left])
@@ -148,22 +143,6 @@ def process_figures(data: Candidates, seeds: int) -> dict[str, list[float]]:
     return found
 
 
-def fit_times(data: Candidates, rows: int = 100) -> dict[str, float]:
-    """Seconds to fit the Gaussian process, beside scikit-learn's with a scale per feature."""
-    x = (data.features - data.features.mean(axis=0)) / (data.features.std(axis=0) + 1e-9)
-    x, y = x[:rows], data.target[:rows]
-    begin = time.perf_counter()
-    GaussianProcess().fit(x, y)
-    ours = time.perf_counter() - begin
-    scales = np.full(x.shape[1], x.shape[1] ** 0.5)
-    kernel = ConstantKernel() * Matern(scales, nu=2.5) + WhiteKernel(0.1)
-    begin = time.perf_counter()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # Of irrelevant features' scales.
-        GaussianProcessRegressor(kernel, normalize_y=True).fit(x, y)
-    return {"ours": ours, "scikit-learn": time.perf_counter() - begin}
-
-
 def interval(values: Floats) -> tuple[float, float, float]:
     """Mean with its 95 % interval, by resampling seeds."""
     random = np.random.default_rng(0)
@@ -206,7 +185,6 @@ def main() -> None:
         area = np.mean([np.mean(run["recall"]) for run in runs[name]])
         print(f"{name}: area {area:.3f}, {time.perf_counter() - begin:.0f} s", flush=True)
     process = process_figures(data, options.seeds)
-    seconds = fit_times(data)
     recalls = {name: np.array([run["recall"] for run in each]) for name, each in runs.items()}
     areas = {name: each.mean(axis=1) for name, each in recalls.items()}
     rows = [
@@ -248,9 +226,6 @@ def main() -> None:
         "money, an uptake at a tenth of a process run:",
         "",
         *table(["strategy", "recall"], [[name, _text(np.array(v))] for name, v in process.items()]),
-        "",
-        f"A Gaussian process on 100 rows of {data.features.shape[1]} features is fitted in "
-        f"{seconds['ours']:.2f} s, by scikit-learn in {seconds['scikit-learn']:.2f} s.",
     ]
     content = {
         "default": DEFAULT,
@@ -261,7 +236,6 @@ def main() -> None:
         "coverage": coverage,
         "claimed": claimed,
         "process": process,
-        "fit_seconds": seconds,
     }
     write_page(options.out, "Campaigns replayed on CRAFTED", lines, content, made)
 

@@ -4,6 +4,8 @@ import numpy as np
 import polars as pl
 import pytest
 
+from variolite.planning import surrogate
+
 
 def made_up_pool(rows=120, measured=30, seed=0):
     random = np.random.default_rng(seed)
@@ -26,3 +28,8 @@ def made_up_pool(rows=120, measured=30, seed=0):
 @pytest.fixture
 def made_up():
     return made_up_pool()
+
+
+@pytest.fixture(autouse=True)
+def few_trees(monkeypatch):
+    monkeypatch.setattr(surrogate, "_TREES", 25)

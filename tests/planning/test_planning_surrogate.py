@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -10,8 +12,9 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern
 
 from variolite.errors import DataError
-from variolite.planning import gaussian_process, surrogate
+from variolite.planning import gaussian_process, proposal, surrogate
 from variolite.planning.surrogate import Surrogate
+from variolite.progress import Progress
 
 Floats = NDArray[np.float64]
 
@@ -57,20 +60,28 @@ def test_a_row_measured_badly_pulls_less() -> None:
     x, y = problem(40, 0)
     y[3] += 3.0
     noise = np.zeros(40)
-    trusted = Surrogate("gp").fit(x, y, noise).predict(x[3:4]).mean[0]
+    trusted = gaussian_process.GaussianProcess().fit(x, y, noise).predict(x[3:4])[0]
     noise[3] = 5.0
-    assert Surrogate("gp").fit(x, y, noise).predict(x[3:4]).mean[0] < trusted - 0.5
+    doubted = gaussian_process.GaussianProcess().fit(x, y, noise).predict(x[3:4])[0]
+    assert doubted < trusted - 0.5
 
 
-@pytest.mark.parametrize("kind", ["default", "gp", "trees"])
-def test_joint_and_single_predictions_agree(kind: surrogate.Kind) -> None:
+@pytest.mark.parametrize("place", [0, 1])
+def test_joint_and_single_predictions_agree(place: int) -> None:
     x, y = problem(60, 0)
     new, _ = problem(25, 1)
-    fitted = Surrogate(kind, folds=0).fit(x, y)
-    found = fitted.predict(new)
-    covariance = fitted.covariance(new)
-    np.testing.assert_allclose(np.sqrt(np.diag(covariance)), found.sd, rtol=1e-6)
+    model = Surrogate().models(x, y, np.zeros(60))[place]
+    covariance = model.covariance(new)
+    np.testing.assert_allclose(np.sqrt(np.diag(covariance)), model.predict(new)[1], rtol=1e-6)
     assert np.linalg.eigvalsh(covariance).min() > -1e-8
+
+
+def test_samples_have_the_mean_and_the_covariance_of_both_models() -> None:
+    x, y = problem(60, 0)
+    new, _ = problem(25, 1)
+    fitted = Surrogate(folds=0).fit(x, y)
+    found, covariance = fitted.predict(new), fitted.covariance(new)
+    np.testing.assert_allclose(np.sqrt(np.diag(covariance)), found.sd, rtol=1e-6)
     drawn = fitted.samples(new, 4000, seed=0)
     np.testing.assert_allclose(drawn.mean(axis=0), found.mean, atol=4 * found.sd.max() / 4000**0.5)
     np.testing.assert_allclose(np.cov(drawn.T), covariance, atol=0.1 * covariance.max())
@@ -83,10 +94,15 @@ def test_predictions_do_not_depend_on_how_rows_are_batched(
     new, _ = problem(50, 1)
     fitted = Surrogate().fit(x, y)
     whole = fitted.predict(new)
-    monkeypatch.setattr(surrogate, "_CHUNK", 7)
-    parts = fitted.predict(new)
-    np.testing.assert_allclose(parts.mean, whole.mean, rtol=1e-9)
-    np.testing.assert_allclose(parts.high, whole.high, rtol=1e-9)
+    monkeypatch.setattr(proposal, "_CHUNK", 7)
+    parts = proposal.predict([fitted], new, Progress())
+    np.testing.assert_allclose(parts["mean"][:, 0], whole.mean, rtol=1e-9)
+    np.testing.assert_allclose(parts["high"][:, 0], whole.high, rtol=1e-9)
+
+
+class OnlyTrees(Surrogate):
+    def models(self, x: Floats, y: Floats, *_: Any) -> tuple[surrogate.Model, ...]:
+        return (surrogate.Trees().fit(x, y, self.seed),)
 
 
 def test_intervals_hold_for_families_that_were_left_out() -> None:
@@ -98,7 +114,7 @@ def test_intervals_hold_for_families_that_were_left_out() -> None:
         x = random.normal(size=(60, 4))[family] + 0.05 * random.normal(size=(240, 4))
         y = x[:, 0] + random.normal(size=60)[family] + 0.05 * random.normal(size=240)
         seen = family < 25
-        fitted = Surrogate("trees", seed=seed).fit(x[seen], y[seen], groups=family[seen])
+        fitted = OnlyTrees(seed=seed).fit(x[seen], y[seen], groups=family[seen])
         found = fitted.predict(x[~seen])
         inside.append(np.mean((found.low <= y[~seen]) & (y[~seen] <= found.high)))
         claimed.append(fitted.calibration[90])
@@ -122,13 +138,12 @@ def test_equal_targets_and_constant_features_are_fine() -> None:
     assert (found.sd > 0).all()
 
 
-@pytest.mark.parametrize("kind", ["default", "gp", "trees"])
-def test_two_rows_are_enough_and_one_is_not(kind: surrogate.Kind) -> None:
+def test_two_rows_are_enough_and_one_is_not() -> None:
     x, y = problem(10, 0)
-    found = Surrogate(kind).fit(x[:2], y[:2]).predict(x)
+    found = Surrogate().fit(x[:2], y[:2]).predict(x)
     assert np.isfinite(found.low).all()
     with pytest.raises(DataError, match="two measured rows"):
-        Surrogate(kind).fit(x[:1], y[:1])
+        Surrogate().fit(x[:1], y[:1])
 
 
 def test_what_is_not_finite_is_an_error() -> None:
@@ -153,12 +168,6 @@ def test_rows_are_weighted_to_lie_as_the_pool_does() -> None:
     np.testing.assert_allclose(np.bincount(quarter, weights=weight), np.ones(4))
 
 
-def test_weights_move_the_quantile_as_copies_of_rows_would() -> None:
-    distances, copies = np.array([3.0, 1.0, 2.0, 5.0, 4.0]), np.array([1, 4, 2, 1, 3])
-    found = surrogate._quantile(distances, copies.astype(float), 0.8)
-    assert found == np.quantile(np.repeat(distances, copies), 0.8, method="inverted_cdf")
-
-
 def test_a_pool_unlike_the_measured_rows_narrows_intervals_of_a_greedy_campaign() -> None:
     """High values scatter more: rows measured there must not set the width for all."""
     random = np.random.default_rng(0)
@@ -168,7 +177,7 @@ def test_a_pool_unlike_the_measured_rows_narrows_intervals_of_a_greedy_campaign(
     left = np.setdiff1d(np.arange(600), seen)
     widths = {}
     for name, pool in (("alone", None), ("pool", x)):
-        fitted = Surrogate("gp").fit(x[seen], y[seen], pool=pool)
+        fitted = Surrogate().fit(x[seen], y[seen], pool=pool)
         found = fitted.predict(x[left])
         widths[name] = float((found.high - found.low).mean())
         if pool is not None:

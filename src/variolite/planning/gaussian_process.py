@@ -4,7 +4,8 @@ Kernel: Matern 5/2 with automatic relevance determination (C. Rasmussen, C. Will
 Processes for Machine Learning (2006), chapters 4 and 5). Hyperparameters maximise the marginal
 likelihood times log-normal priors; that of the length scales grows with the square root of the
 number of features (C. Hvarfner et al., ICML 2024), so that sixty features from thirty rows do not
-overfit. The gradient over length scales needs no (n, n, d) array, as scikit-learn's does.
+overfit. scikit-learn's has no priors, and its gradient needs an (n, n, d) array: it is slower and,
+averaged with the trees, no better but for one table (`benchmarks/results/planning_surrogates.md`).
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class GaussianProcess:
     """Fit once, then predict; features should have mean zero and unit spread."""
 
     def fit(
-        self, x: Floats, y: Floats, noise: Floats | None = None, start: Floats | None = None
+        self, x: Floats, y: Floats, noise: Floats | float = 0.0, start: Floats | None = None
     ) -> GaussianProcess:
         """Fit to x (n, d) and y (n,), with the standard deviation of each row's noise (n,).
 
@@ -36,7 +37,7 @@ class GaussianProcess:
         self.centre = float(y.mean())
         self.spread = float(y.std()) or 1.0
         target = (y - self.centre) / self.spread
-        known = np.zeros(len(y)) if noise is None else (noise / self.spread) ** 2
+        known = (noise / self.spread) ** 2
         d = x.shape[1]
         iterations = _ITERATIONS if start is None else _ITERATIONS // 4
         if start is None:

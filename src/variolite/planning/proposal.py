@@ -26,7 +26,7 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 _FEWEST = 5  # Measured rows from which a surrogate is fitted.
-_CHUNK = 50_000
+_CHUNK = 4096
 _SCREENED = 5_000  # Candidates that get more than a mean and a standard deviation.
 _DRAWS = 1024
 _PREDICTED = ("mean", "sd", "low", "high")

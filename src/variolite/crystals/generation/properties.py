@@ -27,6 +27,7 @@ from variolite.crystals.crystals import Crystals, Latents
 from variolite.crystals.elements import ELECTRONEGATIVITIES, HEAVIEST, MASSES, reduced_formulas
 from variolite.crystals.generation.conditions import Floats, Integers, numeric_column
 from variolite.errors import DataError, ModelFileError
+from variolite.scoring.conformal import folds_by_group, half_widths
 from variolite.training.device import generator
 from variolite.training.loop import minimise
 from variolite.training.optimiser import cosine_by_epoch
@@ -141,21 +142,6 @@ def _dropped(hidden: Tensor, random: torch.Generator | None) -> Tensor:
     # As functional.dropout, which takes no generator of its own.
     keep = torch.empty_like(hidden).bernoulli_(1.0 - DROPOUT, generator=random)
     return hidden * keep / (1.0 - DROPOUT)
-
-
-def folds_by_group(groups: NDArray[np.str_], seed: int) -> Integers:
-    """Deal groups out to folds of about equally many rows; no group is in two, shape (n,).
-
-    Unlike `sklearn.model_selection.GroupKFold` with fewer groups than folds too: some folds
-    are empty then.
-    """
-    distinct, inverse, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-    order = np.random.default_rng(seed).permutation(len(distinct))
-    # A group belongs to the fold in whose share of all rows its last one lies.
-    ends = np.cumsum(sizes[order])
-    fold = np.empty(len(distinct), dtype=np.int64)
-    fold[order] = np.minimum((ends - 1) * FOLDS // ends[-1], FOLDS - 1)
-    return np.asarray(fold[inverse])
 
 
 def fit_ridges(rows: Floats, targets: Floats, fold: Integers) -> tuple[Floats, Floats]:
@@ -357,7 +343,7 @@ def fit_property_head(
     means, deviations = np.nanmean(targets, axis=0), np.nanstd(targets, axis=0)
     deviations = np.where(deviations > 0.0, deviations, 1.0)
     scaled = (targets - means) / deviations
-    fold = folds_by_group(reduced_formulas(crystals), seed)
+    fold = folds_by_group(reduced_formulas(crystals), FOLDS, seed)
     ridges, by_ridge = fit_ridges(rows, scaled, fold)
     networks = fit_networks(rows, scaled, fold, seed=seed)
     # Of K outputs for every row, (K, n, P), that of the network that never saw its fold.
@@ -378,10 +364,7 @@ def fit_property_head(
             baseline=float(np.abs(targets[here, place] - middle[fold[here]]).mean()),
             quantiles=tuple(np.quantile(targets[here, place], QUANTILES).tolist()),
         )
-        # Errors at the levels, taken one rank up as the finite sample asks.
-        ordered = np.sort(left_out[kind])
-        ranks = np.ceil(LEVELS * (len(ordered) + 1)).astype(int).clip(1, len(ordered))
-        errors[:, place] = ordered[ranks - 1]
+        errors[:, place] = half_widths(left_out[kind], LEVELS)
     is_network = np.array([scores[name].model == "network" for name in properties])
     named = tuple((units or {}).get(name, "1") for name in properties)
     return PropertyHead(
@@ -406,7 +389,7 @@ def require_properties(crystals: Crystals, properties: Sequence[str], seed: int 
                 where="properties",
                 hint="leave it out, or give more structures that have it",
             )
-        if len(np.unique(folds_by_group(reduced_formulas(crystals), seed)[known])) < 2:
+        if len(np.unique(folds_by_group(reduced_formulas(crystals), FOLDS, seed)[known])) < 2:
             raise DataError(
                 f"nearly all training crystals with a value of {name!r} have the same composition, "
                 "so that none can be left out to measure errors",

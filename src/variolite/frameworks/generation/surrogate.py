@@ -14,8 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from variolite.scoring.conformal import folds_by_group, half_widths, predict_left_out
+
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+Mask = NDArray[np.bool_]
 
 TREES = 200
 FOLDS = 5
@@ -64,18 +67,15 @@ class Surrogate:
     @classmethod
     def fit(cls, rows: Floats, target: Floats, families: Sequence[str], seed: int = 0) -> Surrogate:
         """Fit to rows (n, D) and a property (n,); errors are of families left out in turn."""
-        from sklearn.model_selection import GroupKFold
 
-        left_out, spread = np.empty_like(target), np.empty_like(target)
-        for known, others in GroupKFold(FOLDS).split(rows, target, families):
-            trees = _flat(rows[known], target[known], seed)
-            predicted = _leaves(trees, rows[others])
-            left_out[others], spread[others] = predicted.mean(axis=0), predicted.std(axis=0)
-        error = np.abs(target - left_out)
-        floor = float(np.median(spread))
-        # Normalised conformal prediction (H. Papadopoulos et al., 2002), over the folds.
-        rank = min(np.ceil(LEVEL * (len(error) + 1)) / len(error), 1.0)
-        width = float(np.quantile(error / (floor + spread), rank, method="higher"))
+        def predict(known: Mask, left: Mask) -> tuple[Floats, Floats]:
+            found = _leaves(_flat(rows[known], target[known], seed), rows[left])
+            return found.mean(axis=0), found.std(axis=0)
+
+        mean, spread = predict_left_out(folds_by_group(families, FOLDS, seed), predict)
+        error, floor = np.abs(target - mean), float(np.median(spread))
+        # Normalised conformal prediction (H. Papadopoulos et al., 2002).
+        width = float(half_widths(error / (floor + spread), LEVEL))
         r2 = 1.0 - float(np.sum(error**2) / np.sum((target - target.mean()) ** 2))
         trees = _flat(rows, target, seed)
         return cls(**trees, floor=floor, width=width, r2=r2, mae=float(error.mean()))

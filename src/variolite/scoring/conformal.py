@@ -1,0 +1,54 @@
+"""Conformal intervals: as wide as the errors on groups that were left out.
+
+J. Lei et al., J. Am. Stat. Assoc. 113, 1094 (2018); over folds V. Vovk, Ann. Math. Artif. Intell.
+74, 9 (2015).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from variolite.scoring.intervals import FloatArray, IntArray
+
+
+def folds_by_group(groups: ArrayLike, folds: int, seed: int) -> IntArray:
+    """Deal groups out to folds of about equally many rows; no group is in two, shape (n,).
+
+    Unlike `sklearn.model_selection.GroupKFold` with fewer groups than folds too: some folds
+    are empty then.
+    """
+    distinct, inverse, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    order = np.random.default_rng(seed).permutation(len(distinct))
+    # A group belongs to the fold in whose share of all rows its last one lies.
+    ends = np.cumsum(sizes[order])
+    fold = np.empty(len(distinct), dtype=np.int64)
+    fold[order] = np.minimum((ends - 1) * folds // ends[-1], folds - 1)
+    return np.asarray(fold[inverse])
+
+
+def predict_left_out(
+    fold: IntArray, predict: Callable[[NDArray[np.bool_], NDArray[np.bool_]], Any]
+) -> tuple[FloatArray, FloatArray]:
+    """Predict each row by a model that saw no row of its fold: mean and spread, (n,) each.
+
+    ``predict`` gets which rows are known and which are left out, (n,) each, and returns mean and
+    spread of the latter.
+    """
+    found = np.empty((2, len(fold)))
+    for k in np.unique(fold):
+        mean, spread = predict(fold != k, fold == k)
+        found[0, fold == k], found[1, fold == k] = mean, spread
+    return found[0], found[1]
+
+
+def half_widths(errors: FloatArray, levels: ArrayLike) -> FloatArray:
+    """Return what errors (n,) of new rows stay below with these probabilities.
+
+    One rank above the quantiles, as the finite sample asks.
+    """
+    ranks = np.ceil(np.asarray(levels) * (len(errors) + 1)).astype(int).clip(1, len(errors))
+    return np.asarray(np.sort(errors)[ranks - 1])

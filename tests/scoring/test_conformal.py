@@ -1,0 +1,25 @@
+import numpy as np
+import pytest
+
+from variolite.scoring.conformal import folds_by_group, half_widths, predict_left_out
+
+
+def test_folds_share_no_group_and_are_about_equal():
+    fold = folds_by_group(np.repeat(np.arange(100).astype(str), 3), 5, seed=0)
+    assert (fold.reshape(100, 3) == fold[::3, None]).all()
+    assert np.bincount(fold).min() >= 50
+    assert len(set(folds_by_group(["a", "b", "a"], 5, seed=0))) == 2
+
+
+def test_rows_are_predicted_by_those_of_other_folds():
+    values, fold = np.arange(6.0), np.array([0, 2, 0, 2, 3, 3])
+    mean, count = predict_left_out(fold, lambda known, left: (values[known].mean(), left.sum()))
+    np.testing.assert_allclose(mean, [3.25, 2.75, 3.25, 2.75, 1.5, 1.5])
+    assert (count == 2).all()
+
+
+@pytest.mark.parametrize("rows", [9, 19, 99])
+def test_new_errors_are_below_the_widths_as_often_as_asked(rows):
+    random = np.random.default_rng(rows)
+    held = [(random.random() <= half_widths(random.random(rows), [0.5, 0.9])) for _ in range(4000)]
+    np.testing.assert_allclose(np.mean(held, axis=0), [0.5, 0.9], atol=0.025)
