@@ -99,7 +99,16 @@ def taken(pool: Pool, rows: NDArray[np.int64]) -> Pool:
     """Return some rows of a pool."""
     arrays = {
         key: getattr(pool, key)[rows]
-        for key in ("names", "features", "values", "noise", "cost", "cost_low", "cost_high")
+        for key in (
+            "names",
+            "features",
+            "values",
+            "noise",
+            "cost",
+            "cost_low",
+            "cost_high",
+            "aside",
+        )
     }
     groups = pool.groups[rows] if pool.groups is not None else None
     return replace(pool, frame=pool.frame[rows], groups=groups, notes=(), **arrays)

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,11 +22,14 @@ from scipy.stats import spearmanr
 
 from variolite.errors import DataError, nearest
 from variolite.records import numeric_values
+from variolite.records.files.delimited import numbers_among
 from variolite.records.files.tables import load_table
-from variolite.records.records import text_values
+from variolite.records.records import SENTINELS, text_values
+from variolite.report.formatting import counted
 
 Floats = NDArray[np.float64]
 Names = NDArray[np.str_]
+Mask = NDArray[np.bool_]
 
 OBSERVED = ("measured", "simulated")
 """Kinds of values that count as observations."""
@@ -36,6 +40,9 @@ _FEWEST = 3  # Candidates that a member needs.
 _SAME = 0.98  # Rank correlation from which a column is taken for the target itself,
 _RELATED = 0.3  # and where it begins with the same word.
 _NAMES = ("name", "id", "material_id", "sample", "sample_id")
+_SPELLINGS: tuple[Callable[[str], str], ...] = (str, str.upper, str.capitalize)
+_LARGEST = 1e100  # Beyond it a number is none: its square would be infinite.
+_ODD = 0.2  # Share of other text from which a column is no longer one of numbers.
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,11 @@ class Target:
     column: str
     minimise: bool = False
     worth: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.worth is not None and not 0 < self.worth < _LARGEST:
+            hint = "Give the money that one unit of the target is worth, greater than 0"
+            raise DataError(f"a worth of {self.worth:g}", where=self.column, hint=hint)
 
     @property
     def sign(self) -> float:
@@ -66,6 +78,15 @@ class Columns:
     features: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        targets = [t.column for t in self.targets]
+        given = Counter([*targets, *self.costs, *filter(None, [self.name])])
+        given.update({*self.features, *self.ignore, *filter(None, [self.group])} & {*targets})
+        twice = [name for name, count in given.items() if count > 1]
+        if twice or "" in given:
+            hint = "Give a column as target, cost, name, group or feature, and only once"
+            raise DataError(f"column {next(iter(twice), '')!r} is given twice", hint=hint)
+
 
 @dataclass(frozen=True)
 class Pool:
@@ -74,7 +95,8 @@ class Pool:
     ``features`` (N, d) have no missing value. ``values`` and ``noise`` (N, T) are targets, NaN
     where not measured, and their standard deviations; larger values are better: those to minimise
     have their sign changed. ``cost`` (N,) and its ends ``cost_low``, ``cost_high`` are in the
-    unit of the cost columns, NaN where unknown. ``notes`` say what was guessed or left out.
+    unit of the cost columns, NaN where unknown. Rows of ``aside`` (N,) have a value that cannot be
+    read, and are neither learnt from nor proposed. ``notes`` say what was guessed or left out.
     """
 
     columns: Columns
@@ -87,6 +109,7 @@ class Pool:
     cost: Floats
     cost_low: Floats
     cost_high: Floats
+    aside: Mask
     groups: Names | None
     units: dict[str, str]
     notes: tuple[str, ...] = ()
@@ -95,37 +118,44 @@ class Pool:
         return len(self.names)
 
     @property
-    def measured(self) -> NDArray[np.bool_]:
+    def measured(self) -> Mask:
         """Candidates with a value of every target, (N,)."""
         return np.asarray(np.isfinite(self.values).all(axis=1))
 
     @property
-    def affordable(self) -> NDArray[np.bool_]:
+    def affordable(self) -> Mask:
         """Candidates without a value whose cost is known, (N,)."""
-        return ~self.measured & np.isfinite(self.cost_high)
+        return ~self.measured & ~self.aside & np.isfinite(self.cost_high)
 
 
 def read_pool(source: Any, columns: Columns) -> Pool:
     """Read a pool from a table or several; see `variolite.records.read_table`.
 
-    Raises a DataError where a column is missing, names repeat, a cost is negative, or a target is
-    a prediction or impossible in its unit.
+    A cell that cannot be what its column holds costs its own row or feature, and a note says so.
+    Raises a DataError where a column is missing or most of one cannot be read, most names repeat,
+    or a target is a prediction.
     """
-    table = load_table(source, text=[columns.name or "name"])
-    frame, notes = table.frame, list[str]()
+    text = [columns.name] if columns.name else [f(n) for n in _NAMES for f in _SPELLINGS]
+    table = load_table(source, text=text)
     where = str(source[0] if isinstance(source, list) else source)
+    if not isinstance(source, list | str | Path):
+        where = "pool"
     named = (*(t.column for t in columns.targets), *columns.costs, *columns.features)
     for name in filter(None, (*named, *columns.ignore, columns.name, columns.group)):
-        require_column(frame, name, where)
-    names = _names(frame, columns, where, notes)
-    values = np.stack([_target(frame, t, table.units, names, where) for t in columns.targets], 1)
-    noise = np.stack([_noise(frame, t.column) for t in columns.targets], 1)
-    cost, low, high = _costs(frame, columns.costs, names, where, notes)
-    features, feature_names = _features(frame, columns, values, notes)
+        require_column(table.frame, name, where)
+    read = _Reader(columns, table.units, where)
+    frame, aside = read.named(table.frame)
+    targets = [read.target(frame, target) for target in columns.targets]
+    for _, odd in targets:
+        aside |= odd
+    values = np.where(aside[:, None], np.nan, np.stack([found for found, _ in targets], 1))
+    noise = np.stack([read.noise(frame, t.column) for t in columns.targets], 1)
+    cost, low, high = read.costs(frame, columns.costs)
+    features, feature_names = read.features(frame, values)
     return Pool(
         columns=columns,
         frame=frame,
-        names=names,
+        names=read.names,
         features=features,
         feature_names=feature_names,
         values=values,
@@ -133,9 +163,10 @@ def read_pool(source: Any, columns: Columns) -> Pool:
         cost=cost,
         cost_low=low,
         cost_high=high,
+        aside=aside,
         groups=text_values(frame[columns.group]) if columns.group else None,
         units=dict(table.units),
-        notes=tuple(notes),
+        notes=tuple(read.notes),
     )
 
 
@@ -147,135 +178,196 @@ def require_column(frame: pl.DataFrame, name: str, where: str) -> None:
         raise DataError(f"there is no column {name!r}", where=where, hint=hint)
 
 
-def _names(frame: pl.DataFrame, columns: Columns, where: str, notes: list[str]) -> Names:
-    """Return the name of every candidate: of the column that is named or looks it, or numbers."""
-    known = (c for c in frame.columns if c.casefold() in _NAMES)
-    column = columns.name or next(known, None)
-    if column is None:
-        notes.append("no column of names: candidates are called by their row, from 1")
-        return np.arange(1, len(frame) + 1).astype(np.str_)
-    names = text_values(frame[column])
-    if "" in names:
-        row = int(np.flatnonzero(names == "")[0]) + 1
-        raise DataError(f"row {row} has no {column}", where=where, hint="Give every row a name")
-    repeated = [name for name, count in Counter(names.tolist()).items() if count > 1]
-    if repeated:
-        raise DataError(
-            f"{len(repeated):,} names occur more than once in column {column!r}, such as "
-            f"{repeated[0]}",
-            where=where,
-            hint="Give every candidate one row and one name; --name chooses another column",
-        )
-    return names
+class _Reader:
+    """Reads what the columns of one pool mean, and keeps ``notes`` of what cannot be read."""
 
+    def __init__(self, columns: Columns, units: dict[str, str], where: str) -> None:
+        self.columns, self.units, self.where = columns, units, where
+        self.names: Names = np.empty(0, dtype=np.str_)
+        self.notes: list[str] = []
 
-def _target(
-    frame: pl.DataFrame, target: Target, units: dict[str, str], names: Names, where: str
-) -> Floats:
-    """Return measured values, larger is better, NaN elsewhere."""
-    column = target.column
-    if column.endswith(NOT_OBSERVED):
-        raise DataError(
-            f"column {column!r} holds predictions or requests, and those are not measurements",
-            where=where,
-            hint="Give a column of measured or simulated values as --target",
-        )
-    values = numeric_values(frame[column])
-    if f"{column}_kind" in frame.columns:
-        kinds = text_values(frame[f"{column}_kind"])
-        wrong = ~np.isin(kinds, [*OBSERVED, ""]) & ~np.isnan(values)
-        if wrong.any():
-            row = int(np.flatnonzero(wrong)[0])
+    def named(self, frame: pl.DataFrame) -> tuple[pl.DataFrame, Mask]:
+        """Find ``names``, of a column or row numbers; return one row for each, and those aside."""
+        known = (c for c in frame.columns if c.casefold() in _NAMES)
+        column = self.columns.name or next(known, None)
+        if column is None:
+            self.notes.append("no column of names: candidates are called by their row, from 1")
+            self.names = np.arange(1, len(frame) + 1).astype(np.str_)
+            return frame, np.zeros(len(frame), dtype=bool)
+        names = text_values(frame[column])
+        if (nameless := names == "").any():
+            rows = [f"{row + 1:,}" for row in np.flatnonzero(nameless)]
+            self.notes.append(f"left out, having no {column}: row {listed(rows)}")
+        rows_of: dict[str, list[int]] = {}
+        for row, name in enumerate(names.tolist()):
+            rows_of.setdefault(name, []).append(row)
+        rows_of.pop("", None)
+        repeated = {name: rows for name, rows in rows_of.items() if len(rows) > 1}
+        if 2 * len(rows_of) <= (~nameless).sum():
+            such = f", such as {next(iter(repeated))}" if repeated else ""
             raise DataError(
-                f"{column} of {names[row]} is {kinds[row]}, and only {' or '.join(OBSERVED)} "
-                "values are observations",
-                where=where,
-                hint="Empty it until it is measured",
+                f"column {column!r} names {len(rows_of):,} candidates in {len(names):,} rows{such}",
+                where=self.where,
+                hint="Give every candidate one row and one name; --name chooses another column",
             )
-    if np.isinf(values).any():
-        row = int(np.flatnonzero(np.isinf(values))[0])
-        raise DataError(f"{column} of {names[row]} is infinite", where=where, hint="Correct it")
-    unit = units.get(column) or ""
-    most = {"%": 100.0, "fraction": 1.0}.get(unit, np.inf)
-    negative_possible = not unit or unit in ("degC", "mV", "eV", "eV/atom", "kJ/mol", "V")
-    wrong = (values > most) | ((values < 0) & (not negative_possible))
-    if wrong.any():
-        row = int(np.flatnonzero(wrong)[0])
-        limits = f"0 to {most:g}" if np.isfinite(most) else "at least 0"
-        raise DataError(
-            f"{column} of {names[row]} is {values[row]:g} {unit}, and possible is {limits}",
-            where=where,
-            hint="Correct it, or empty it if it was not measured",
-        )
-    return target.sign * values
+        differ = {n for n, rows in repeated.items() if len({*map(repr, frame[rows].rows())}) > 1}
+        if same := [name for name in repeated if name not in differ]:
+            self.notes.append(f"given more than once, and counted once: {listed(same)}")
+        if differ:
+            text = "set aside, as their rows differ: {}. Give every candidate one row"
+            self.notes.append(text.format(listed(sorted(differ))))
+        if len(rows_of) < len(names):
+            first = [rows[0] for rows in rows_of.values()]
+            frame, names = frame[first], names[first]
+        self.names = names
+        return frame, np.isin(names, sorted(differ))
 
-
-def _noise(frame: pl.DataFrame, column: str) -> Floats:
-    """Return the standard deviation that stands beside a target, 0 where there is none."""
-    for name in (f"{column}_sd", f"{column}_error"):
-        if name in frame.columns and frame[name].dtype.is_numeric():
-            return np.nan_to_num(np.abs(numeric_values(frame[name])))
-    return np.zeros(len(frame))
-
-
-def _costs(
-    frame: pl.DataFrame, columns: Sequence[str], names: Names, where: str, notes: list[str]
-) -> tuple[Floats, Floats, Floats]:
-    """Add up the cost columns, and their low and high ends where those are given."""
-    if not columns:
-        notes.append("no cost column: every candidate costs 1")
-        one = np.ones(len(frame))
-        return one, one, one
-    parts = []
-    for end in ("", "_low", "_high"):
-        found = [f"{c}{end}" if f"{c}{end}" in frame.columns else c for c in columns]
-        parts.append(sum((numeric_values(frame[c]) for c in found), np.zeros(len(frame))))
-        for c in found:
-            values = numeric_values(frame[c])
-            wrong = (values < 0) | np.isinf(values)
+    def target(self, frame: pl.DataFrame, target: Target) -> tuple[Floats, Mask]:
+        """Return measured values, larger is better, NaN elsewhere, and which cannot be."""
+        column = target.column
+        if column.endswith(NOT_OBSERVED):
+            raise DataError(
+                f"column {column!r} holds predictions or requests, and those are not measurements",
+                where=self.where,
+                hint="Give a column of measured or simulated values as --target",
+            )
+        values, odd = self._numbers(frame[column])
+        if f"{column}_kind" in frame.columns:
+            kinds = text_values(frame[f"{column}_kind"])
+            wrong = ~np.isin(np.char.lower(kinds), [*OBSERVED, ""]) & ~np.isnan(values)
             if wrong.any():
                 row = int(np.flatnonzero(wrong)[0])
-                what = f"{c} of {names[row]} is {values[row]:g}"
-                raise DataError(what, where=where, hint="A cost is a number from 0 on, or empty")
-    middle, low, high = parts
-    unknown = int(np.isnan(high).sum())
-    if unknown == len(frame):
-        what = f"no row has a cost in {', '.join(columns)}"
-        raise DataError(what, where=where, hint="Give the costs, or leave out --cost")
-    if unknown:
-        notes.append(f"{unknown:,} candidates have no cost, and are never proposed")
-    return middle, low, np.maximum(high, middle)
+                raise DataError(
+                    f"{column} of {self.names[row]} is {kinds[row]}, and only "
+                    f"{' or '.join(OBSERVED)} values are observations",
+                    where=self.where,
+                    hint="Empty it until it is measured",
+                )
+        unit = self.units.get(column) or ""
+        most = {"%": 100.0, "fraction": 1.0}.get(unit, np.inf)
+        negative_possible = not unit or unit in ("degC", "mV", "eV", "eV/atom", "kJ/mol", "V")
+        odd |= (values > most) | ((values < 0) & (not negative_possible))
+        limits = "" if negative_possible else f" from 0{f' to {most:g}' * (most < np.inf)} {unit}"
+        self._require_most(column, odd, frame[column], f"a number{limits}")
+        text = f"set aside, as {column} is not a number{limits}"
+        self._note(text, [column], odd, frame, "Write one, or empty the cell if it is unmeasured")
+        return np.where(odd, np.nan, target.sign * values), odd
 
+    def noise(self, frame: pl.DataFrame, column: str) -> Floats:
+        """Return the standard deviation that stands beside a target, 0 where there is none."""
+        for name in (f"{column}_sd", f"{column}_error"):
+            if name in frame.columns:
+                values, odd = self._numbers(frame[name])
+                odd |= values < 0
+                self._note(f"not used, as {name} is not a number from 0 on", [name], odd, frame)
+                return np.where(odd | np.isnan(values), 0.0, values)
+        return np.zeros(len(frame))
 
-def _features(
-    frame: pl.DataFrame, columns: Columns, values: Floats, notes: list[str]
-) -> tuple[Floats, tuple[str, ...]]:
-    """Return what describes candidates (N, d) as numbers, without gaps, and what each is."""
-    chosen = columns.features or _free_columns(frame, columns)
-    parts, labels = list[Floats](), list[str]()
-    left_out, same = list[str](), list[str]()
-    for name in chosen:
-        encoded = _encoded(frame[name])
-        found = {key: v for key, v in encoded.items() if np.nanmax(v) > np.nanmin(v)}
-        if not found:
-            left_out.append(name)
-            continue
-        if not columns.features and _is_target(name, found, columns, values):
-            same.append(name)
-            continue
-        parts += found.values()
-        labels += [f"{name} {key}".strip() for key in found]
-    if left_out:
-        notes.append(f"not used, as they tell no candidates apart: {listed(left_out)}")
-    if same:
-        notes.append(
-            f"not used, as they look like the target under another name: {listed(same)}; "
-            "--feature names the columns to use"
-        )
-    if not parts:
-        hint = "Add columns that describe candidates: numbers, categories or formulas"
-        raise DataError("there is nothing to tell candidates by", hint=hint)
-    return np.column_stack(parts), tuple(labels)
+    def costs(self, frame: pl.DataFrame, columns: Sequence[str]) -> tuple[Floats, Floats, Floats]:
+        """Add up the cost columns, and their low and high ends where those are given."""
+        total = np.zeros((3, len(frame)))
+        if not columns:
+            self.notes.append("no cost column: every candidate costs 1")
+            total += 1.0
+        for column in columns:
+            found = [c for c in (column, f"{column}_low", f"{column}_high") if c in frame.columns]
+            read = [self._numbers(frame[name]) for name in found]
+            wrong = np.any([odd | (values < 0) for values, odd in read], axis=0)
+            middle = read[0][0]
+            ends = np.stack([values for values, _ in read])
+            low, high = np.fmin.reduce(ends), np.fmax.reduce(ends)
+            total += np.where(wrong | np.isnan(middle), np.nan, np.stack([middle, low, high]))
+            self._note("unknown, as not a number from 0 on: the cost", found, wrong, frame)
+            if len(found) == 3 and (mixed := (ends[1] > middle) | (ends[2] < middle)).any():
+                self._note("not in order, so that the highest counts", found, mixed, frame)
+        middle, low, high = total
+        unknown = int(np.isnan(middle).sum())
+        if unknown == len(frame):
+            what = f"no row has a cost in {', '.join(columns)}"
+            hint = "Give costs as numbers from 0 on, or leave out --cost"
+            raise DataError(what, where=self.where, hint=hint)
+        if unknown:
+            self.notes.append(f"{counted(unknown, 'candidate')} without a cost: never proposed")
+        return middle, low, high
+
+    def features(self, frame: pl.DataFrame, values: Floats) -> tuple[Floats, tuple[str, ...]]:
+        """Return what describes candidates (N, d) as numbers, without gaps, and what each is."""
+        columns = self.columns
+        chosen = [*dict.fromkeys(columns.features)] or _free_columns(frame, columns)
+        parts, labels = list[Floats](), list[str]()
+        left_out, same, missing = list[str](), list[str](), list[str]()
+        for name in chosen:
+            encoded = _encoded(self._described(frame[name], missing))
+            found = {key: v for key, v in encoded.items() if np.nanmax(v) > np.nanmin(v)}
+            if not found:
+                left_out.append(name)
+                continue
+            if not columns.features and _is_target(name, found, columns, values):
+                same.append(name)
+                continue
+            parts += found.values()
+            labels += [f"{name} {key}".strip() for key in found]
+        if missing:
+            self.notes.append(f"read as missing, as not a number: {listed(missing)}")
+        if left_out:
+            self.notes.append(
+                "not used, being constant, mostly empty, dates or different in every row: "
+                f"{listed(left_out)}"
+            )
+        if same:
+            self.notes.append(
+                f"not used, as they look like the target under another name: {listed(same)}; "
+                "--feature names the columns to use"
+            )
+        if not parts:
+            hint = "Add columns that describe candidates: numbers, categories or formulas"
+            raise DataError("no column tells candidates apart", where=self.where, hint=hint)
+        return np.column_stack(parts), tuple(labels)
+
+    def _described(self, series: pl.Series, missing: list[str]) -> pl.Series:
+        """Return a column of numbers without the few cells that are none, others as they are."""
+        if not (series.dtype == pl.String or series.dtype.is_numeric()):
+            return series
+        values, odd = self._numbers(series)
+        few = 0 < odd.sum() <= _ODD * np.isfinite(values).sum()
+        if series.dtype == pl.String and not few:
+            return series
+        rows = np.flatnonzero(odd)
+        missing += [f"{series.name} of {self.names[r]} ({series[int(r)]!r:.40})" for r in rows]
+        return pl.Series(series.name, values)
+
+    def _numbers(self, series: pl.Series) -> tuple[Floats, Mask]:
+        """Return the numbers of a column, NaN elsewhere, and the cells that hold anything else."""
+        if not (series.dtype.is_numeric() or series.dtype in (pl.String, pl.Null)):
+            what = f"column {series.name!r} holds {series.dtype}, not numbers"
+            raise DataError(what, where=self.where, hint="Give another column")
+        values, odd = numbers_among(series)
+        odd |= np.abs(values) > _LARGEST
+        marked = np.isin(values, SENTINELS)
+        if marked.any():
+            self.notes.append(f"read as missing: {marked.sum():,} times -999.25 in {series.name}")
+        return np.where(odd | marked, np.nan, values), odd
+
+    def _require_most(self, column: str, odd: Mask, cells: pl.Series, what: str) -> None:
+        if odd.sum() > (filled := int(cells.is_not_null().sum())) / 2:
+            row = int(np.flatnonzero(odd)[0])
+            raise DataError(
+                f"{odd.sum():,} of {filled:,} values of {column} are not {what}, such as "
+                f"{cells[row]!r:.40} of {self.names[row]}",
+                where=self.where,
+                hint="Write numbers with a decimal point, or give another column",
+            )
+
+    def _note(
+        self, text: str, columns: Sequence[str], hit: Mask, frame: pl.DataFrame, hint: str = ""
+    ) -> None:
+        """Note rows with their cells, if there are any."""
+        rows = np.flatnonzero(hit).tolist()
+        if rows:
+            cells = [", ".join(f"{cell!r:.40}" for cell in frame[columns].row(r)) for r in rows[:4]]
+            named = [f"{self.names[r]} ({cell})" for r, cell in zip(rows, cells, strict=False)]
+            more = f" and {len(rows) - 4:,} more" if len(rows) > 4 else ""
+            self.notes.append(f"{text}: {', '.join(named)}{more}{'. ' * bool(hint)}{hint}")
 
 
 def _free_columns(frame: pl.DataFrame, columns: Columns) -> list[str]:
@@ -294,7 +386,6 @@ def _encoded(series: pl.Series) -> dict[str, Floats]:
     """Return one column as features by name: (N,) each; none where it says nothing of a row."""
     if series.dtype.is_numeric() or series.dtype == pl.Boolean:
         values = numeric_values(series.cast(pl.Float64))
-        values[np.isinf(values)] = np.nan
         gaps = np.isnan(values)
         if gaps.mean() > 0.5:
             # What is known of few rows, perhaps of the measured only, describes none.

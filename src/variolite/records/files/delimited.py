@@ -11,10 +11,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from variolite.errors import DataError, DataWarning
 from variolite.records.files.memory import gunzip, require_memory
+from variolite.records.records import numeric_values
 from variolite.records.units import canonical_unit
 
 Units = dict[str, str]
@@ -33,6 +36,9 @@ _NO_TEXT = ("NA", "N/A", "n/a", "#N/A", "NULL", "Null", "null", "(null)", "(NULL
 _NO_NUMBER = r"^[*#]+$|^-?1\.#"  # An overflow, and what old compilers write.
 _DECIMAL_COMMA = r"^[+-]?\d+(,\d+)?([eE][+-]?\d+)?$"
 _NAME = r"^\s*0\d+\s*$"
+_MOSTLY = (
+    0.5  # Share of a column from which it holds decimal commas, and other text here and there.
+)
 _THOUSANDS = r"^[+-]?\d{1,3}(,\d{3})*$"
 _FOREIGN = {
     b"PK\x03\x04": "a zip archive or Excel workbook",
@@ -121,13 +127,30 @@ def understood(series: pl.Series, separator: str) -> pl.Series:
     words = unmarked.set(no_number.fill_null(value=False), None)
     if (numbers := _numbers(words)) is not None:
         return numbers
+    commas = words.str.contains(_DECIMAL_COMMA).fill_null(value=False)
+    numbers = words.set(~commas, None)
     if (
-        words.str.contains(_DECIMAL_COMMA).all()
-        and not words.str.contains(_NAME).any()
-        and (separator != "," or not words.str.contains(_THOUSANDS).all())
+        commas.sum() > _MOSTLY * (len(words) - words.null_count())
+        and not numbers.str.contains(_NAME).any()
+        and (separator != "," or not numbers.str.contains(_THOUSANDS).all())
+        and words.set(commas, None).cast(pl.Float64, strict=False).null_count() == len(words)
     ):
-        return words.str.replace(",", ".", literal=True).cast(pl.Float64)
+        points = words.str.replace(",", ".", literal=True).zip_with(commas, series)
+        return points.cast(pl.Float64) if (commas | words.is_null()).all() else points
     return series.set(missing & (plain != ""), None) if missing.any() else series
+
+
+def numbers_among(series: pl.Series) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return the numbers of a column, NaN elsewhere, and a mask of cells that hold other text.
+
+    Both are (n,). Missing values and the words for them are no text.
+    """
+    if series.dtype != pl.String:
+        return numeric_values(series), np.zeros(len(series), dtype=bool)
+    words = series.str.strip_chars().str.to_lowercase()
+    words = words.set(words.is_in(["", *MISSING_WORDS]) | words.str.contains(_NO_NUMBER), None)
+    values = words.cast(pl.Float64, strict=False)
+    return numeric_values(values), (values.is_null() & words.is_not_null()).to_numpy()
 
 
 def _numbers(words: pl.Series) -> pl.Series | None:
