@@ -104,8 +104,8 @@ def test_western_text_without_a_known_encoding_is_read_with_a_note(tmp_path):
         ('a,b\n"1,5",2\n"2,25",3\n', {"a": [1.5, 2.25], "b": [2, 3]}),
         ('a,b\n"1,500",2\n"2,250",3\n', {"a": ["1,500", "2,250"], "b": [2, 3]}),
         # And with text here and there, unless some may be decimal points.
-        ("a;b\n1,5;2\n<0,5;2\n2;3\n2,25;4\n", {"a": ["1.5", "<0,5", "2", "2.25"], "b": [2, 2, 3, 4]}),
-        ("a;b\n1,5;2\nlow;2\n2.5;3\n2,25;4\n", {"a": ["1,5", "low", "2.5", "2,25"], "b": [2, 2, 3, 4]}),
+        ("a;b\n1,5;2\n<0,5;2\n2;3\n", {"a": ["1.5", "<0,5", "2"], "b": [2, 2, 3]}),
+        ("a;b\n1,5;2\n2.5;3\n2,25;4\n", {"a": ["1,5", "2.5", "2,25"], "b": [2, 3, 4]}),
         ("sep=;\na;b\n1;2\n\x1a", {"a": [1], "b": [2]}),
         # Spellings of a missing value, in numbers and in text.
         ("a,b,c\nNA,***,x\n(null),1.#IND,N/A\n1.5,n/a,None\n2,7,NULL\n",
