@@ -113,7 +113,7 @@ def test_what_cannot_be_worked_out_says_why():
 def test_bad_price_tables_are_refused(change, message):
     with pytest.raises(DataError, match=message):
         read_prices(pl.DataFrame(PRICES | change))
-    with pytest.raises(DataError, match="no column date"):
+    with pytest.raises(DataError, match="no column 'date'"):
         read_prices(pl.DataFrame(PRICES).drop("date"))
 
 

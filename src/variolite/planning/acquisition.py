@@ -23,16 +23,6 @@ def log_expected_improvement(mean: Floats, sd: Floats, best: float) -> Floats:
     return score
 
 
-def upper_confidence_bound(mean: Floats, sd: Floats, width: float = 1.0) -> Floats:
-    """Mean plus ``width`` standard deviations."""
-    return mean + width * sd
-
-
-def exploration(sd: Floats) -> Floats:
-    """Return the standard deviation: what is least known."""
-    return sd
-
-
 def thompson(samples: Floats) -> Floats:
     """Share of joint samples (S, N) in which a candidate is the best of all."""
     best = samples.argmax(axis=1)

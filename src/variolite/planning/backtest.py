@@ -7,10 +7,11 @@ when it has paid for it. Rows held out are never offered: on them intervals are 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from variolite.errors import DataError, ShortfallError
@@ -97,21 +98,13 @@ def backtest(
 
 def taken(pool: Pool, rows: NDArray[np.int64]) -> Pool:
     """Return some rows of a pool."""
-    arrays = {
-        key: getattr(pool, key)[rows]
-        for key in (
-            "names",
-            "features",
-            "values",
-            "noise",
-            "cost",
-            "cost_low",
-            "cost_high",
-            "aside",
-        )
+    parts = {one.name: getattr(pool, one.name) for one in fields(pool)}
+    arrays: dict[str, Any] = {
+        name: part[rows]
+        for name, part in parts.items()
+        if isinstance(part, np.ndarray | pl.DataFrame)
     }
-    groups = pool.groups[rows] if pool.groups is not None else None
-    return replace(pool, frame=pool.frame[rows], groups=groups, notes=(), **arrays)
+    return replace(pool, notes=(), **arrays)
 
 
 def replay(pool: Pool, settings: Settings, strategy: str, seed: int) -> Replay:

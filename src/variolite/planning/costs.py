@@ -17,29 +17,19 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 from scipy.optimize import nnls
+from scipy.stats import gmean
 
 from variolite.crystals.elements import ATOMIC_NUMBERS, MASSES, parse_formula
 from variolite.errors import DataError
 from variolite.linkers import atoms_of, read_linker
+from variolite.planning.pool import require_column
 from variolite.records import numeric_values, read_table
 from variolite.records.records import text_values
 
 Floats = NDArray[np.float64]
 
-_COLUMNS = ("supplies", "price", "molar_mass", "source", "date")
+_TEXTS = ("supplies", "source", "date")
 _NORMAL_90 = 1.645
-_FORMULAS = ("formula", "chemical_formula")
-_METALS = ("metals", "metal")
-_LINKERS = ("linkers", "linker_smiles")
-
-
-@dataclass(frozen=True)
-class Price:
-    """Money per mole of what a reagent supplies, with its ends."""
-
-    middle: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -56,24 +46,22 @@ class Synthesis:
 
 @dataclass(frozen=True)
 class Prices:
-    """Prices per mole, of metals by symbol and of linkers by canonical SMILES."""
+    """Money per mole with its ends (3,), of metals by symbol and linkers by canonical SMILES."""
 
-    metals: dict[str, Price]
-    linkers: dict[str, Price]
+    metals: dict[str, Floats] = field(default_factory=dict)
+    linkers: dict[str, Floats] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
-    def of(self, kind: str, key: str) -> tuple[Price, bool]:
+    def of(self, kind: str, key: str) -> tuple[Floats, bool]:
         """Return a price, and whether it is known: else one as wide as those that are."""
-        known: dict[str, Price] = getattr(self, kind)
+        known: dict[str, Floats] = getattr(self, kind)
         if key in known:
             return known[key], True
         if not known:
             hint = f"Add rows for {kind}"
             raise DataError(f"the price table has no price of {kind}", hint=hint)
-        middles = np.array([price.middle for price in known.values()])
-        low = min(price.low for price in known.values())
-        high = max(price.high for price in known.values())
-        return Price(float(np.exp(np.log(middles).mean())), low, high), False
+        middle, low, high = np.transpose(list(known.values()))
+        return np.array([gmean(middle), low.min(), high.max()]), False
 
 
 def read_prices(source: Any) -> Prices:
@@ -84,44 +72,36 @@ def read_prices(source: Any) -> Prices:
     ``molar_mass`` of the reagent (g/mol), ``moles`` of the metal or linker per mole of reagent (1
     by default), ``source`` and ``date``. Of several reagents for one thing the cheapest counts.
     """
-    table = read_table(source, text=("supplies", "source", "date"))
-    where = str(source)
-    missing = [name for name in _COLUMNS if name not in table.columns]
-    if missing:
-        hint = f"A price table has the columns {', '.join(_COLUMNS)}"
-        raise DataError(f"there is no column {missing[0]}", where=where, hint=hint)
-    prices = Prices({}, {})
-    numbers = {
-        name: numeric_values(table[name])
-        for name in ("price", "price_low", "price_high", "molar_mass", "moles")
-        if name in table.columns
-    }
-    for row, (supplies, source_of, date) in enumerate(
-        zip(*(text_values(table[n]) for n in ("supplies", "source", "date")), strict=True)
+    table, where = read_table(source, text=_TEXTS), str(source)
+    for name in (*_TEXTS, "price", "molar_mass"):
+        require_column(table, name, where)
+    price, mass = numeric_values(table["price"]), numeric_values(table["molar_mass"])
+
+    def given(name: str, default: Floats) -> Floats:
+        values = numeric_values(table[name]) if name in table.columns else default
+        return np.where(np.isnan(values), default, values)
+
+    ends = (price, given("price_low", 0.8 * price), given("price_high", 1.2 * price))
+    per_mole = np.column_stack(ends) * (mass / given("moles", np.ones(len(table))))[:, None]
+    prices = Prices()
+    for row, (supplies, origin, date) in enumerate(
+        zip(*(text_values(table[name]) for name in _TEXTS), strict=True)
     ):
-        price, mass = numbers["price"][row], numbers["molar_mass"][row]
-        if np.isnan(price):
+        if np.isnan(price[row]):
             prices.notes.append(f"no price of {supplies}: it is unknown")
             continue
-        if not (price > 0 and mass > 0):
+        if not (price[row] > 0 and mass[row] > 0):
+            what = f"row {row + 1} has price {price[row]:g} and molar mass {mass[row]:g}"
             hint = "Both are greater than 0; leave a price empty that is unknown"
-            raise DataError(f"row {row + 1} has price {price:g} and molar mass {mass:g}", hint=hint)
-        if not source_of or not date:
+            raise DataError(what, where=where, hint=hint)
+        if not origin or not date:
             hint = "Say where each price comes from, and of what day it is"
             raise DataError(f"row {row + 1} has no source or no date", where=where, hint=hint)
-        moles = numbers.get("moles", np.ones(len(table)))[row]
-        ends = [
-            numbers[name][row] if name in numbers and np.isfinite(numbers[name][row]) else guess
-            for name, guess in (("price_low", 0.8 * price), ("price_high", 1.2 * price))
-        ]
-        found = Price(*(float(p * mass / moles) for p in (price, *ends)))
-        kind, key = (
-            (prices.metals, supplies)
-            if supplies in ATOMIC_NUMBERS
-            else (prices.linkers, _canonical(supplies))
-        )
-        if key not in kind or found.middle < kind[key].middle:
-            kind[key] = found
+        metal = supplies in ATOMIC_NUMBERS
+        known = prices.metals if metal else prices.linkers
+        key = supplies if metal else _canonical(supplies)
+        if key not in known or per_mole[row, 0] < known[key][0]:
+            known[key] = per_mole[row]
     return prices
 
 
@@ -130,46 +110,40 @@ def synthesis_costs(frame: pl.DataFrame, prices: Prices, how: Synthesis) -> pl.D
 
     What cannot be computed is empty, and the notes say why.
     """
-    cells = {
-        key: text_values(frame[_found(frame, names)]).tolist()
-        for key, names in (("formula", _FORMULAS), ("metals", _METALS), ("linkers", _LINKERS))
-    }
-    rows = [
-        _synthesis(*row, prices, how)
-        for row in zip(cells["formula"], cells["metals"], cells["linkers"], strict=True)
-    ]
+
+    def cells(*names: str) -> list[str]:
+        name = next((name for name in names if name in frame.columns), None)
+        if name is None:
+            hint = "Give a table that variolite frameworks describe wrote"
+            raise DataError(f"there is no column {names[0]}", hint=hint)
+        found: list[str] = text_values(frame[name]).tolist()
+        return found
+
+    formulas, metals = cells("formula", "chemical_formula"), cells("metals", "metal")
+    rows = zip(formulas, metals, cells("linkers", "linker_smiles"), strict=True)
     names = [f"synthesis_{what}" for what in ("cost", "cost_low", "cost_high", "notes")]
     types = [pl.Float64, pl.Float64, pl.Float64, pl.String]
-    return pl.DataFrame(rows, schema=list(zip(names, types, strict=True)), orient="row")
-
-
-def _found(frame: pl.DataFrame, names: Sequence[str]) -> str:
-    for name in names:
-        if name in frame.columns:
-            return name
-    hint = "Give a table that variolite frameworks describe wrote"
-    raise DataError(f"there is no column {names[0]}", hint=hint)
+    schema = dict(zip(names, types, strict=True))
+    return pl.DataFrame([_synthesis(*row, prices, how) for row in rows], schema, orient="row")
 
 
 def _synthesis(
     formula: str, metals: str, linkers: str, prices: Prices, how: Synthesis
 ) -> tuple[float | None, float | None, float | None, str]:
-    nothing = (None, None, None)
+    """Return the cost of one framework with its ends, and what is unknown."""
     try:
         moles = moles_per_gram(formula, _split(metals), _split(linkers))
     except DataError as error:
-        return *nothing, error.what
+        return None, None, None, error.what
     total, unknown = np.zeros(3), []
     for (kind, key), amount in moles.items():
         price, known = prices.of(kind, key)
-        total += amount * np.array([price.middle, price.low, price.high])
+        total += amount * price
         if not known:
             unknown.append(key)
-    total *= how.amount / how.yielded
-    total += how.amount * how.solvent_volume * how.solvent_price
-    note = f"no price of {', '.join(unknown)}" if unknown else ""
-    middle, low, high = total.tolist()
-    return middle, low, high, note
+    solvent = how.solvent_volume * how.solvent_price
+    middle, low, high = (how.amount * (total / how.yielded + solvent)).tolist()
+    return middle, low, high, f"no price of {', '.join(unknown)}" if unknown else ""
 
 
 def moles_per_gram(
@@ -229,8 +203,7 @@ def validation_costs(
     present = np.isfinite(known) & (known > 0)
     if (known < 0).any():
         raise DataError(f"column {minutes} holds negative minutes", hint="Correct them")
-    middle = known.copy()
-    low, high = known.copy(), known.copy()
+    middle, factor = known, np.ones(len(known))
     if not present.all():
         if present.sum() < 10 or not size:
             what = f"{len(known) - present.sum():,} candidates have no {minutes}"
@@ -240,9 +213,9 @@ def validation_costs(
         design = np.column_stack([np.ones(len(known)), *logs])
         fitted, *_ = np.linalg.lstsq(design[present], np.log(known[present]), rcond=None)
         learnt = design @ fitted
-        spread = float(np.std(np.log(known[present]) - learnt[present], ddof=design.shape[1]))
+        spread = np.std(np.log(known[present]) - learnt[present], ddof=design.shape[1])
         middle = np.where(present, known, np.exp(learnt))
-        low = np.where(present, known, np.exp(learnt - _NORMAL_90 * spread))
-        high = np.where(present, known, np.exp(learnt + _NORMAL_90 * spread))
+        factor[~present] = np.exp(_NORMAL_90 * spread)
+    ends = (rate * middle, rate * middle / factor, rate * middle * factor)
     names = ("validation_cost", "validation_cost_low", "validation_cost_high")
-    return pl.DataFrame(dict(zip(names, (rate * v for v in (middle, low, high)), strict=True)))
+    return pl.DataFrame(dict(zip(names, ends, strict=True)))
