@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from variolite.errors import DataError
-from variolite.planning.selection import Limit, choose
+from variolite.planning.selection import AtMost, Share, choose
 
 MONEY = st.floats(0.01, 1000.0).map(lambda x: round(x, 2))
 
@@ -44,20 +44,23 @@ def test_the_budget_is_never_exceeded(seed):
 def test_limits_and_controls_hold():
     random = np.random.default_rng(0)
     score, cost = random.random(60), np.ones(60)
-    member = np.arange(60) % 3 == 0
-    taken = choose(score, cost, 20, 10, limits=[Limit(member, most=2)], required=[3])
-    assert member[taken].sum() == 2
+    metal = random.choice(["Zn", "Fe", "Cu", "Al"], 60)
+    taken = choose(score, cost, 20, 10, limits=[AtMost(metal, most=2)], required=[3])
+    assert max(np.unique(metal[taken], return_counts=True)[1]) == 2
     assert 3 in taken
-    assert len(taken) == 10
-    share = Limit(member, least_share=0.7, most_share=0.85)
+    assert len(taken) == 8
+    share = Share(metal, value="Zn", least=0.7, most=0.85)
     taken = choose(score, cost, 20, 10, limits=[share])
-    assert 0.7 <= member[taken].mean() <= 0.85
+    assert 0.7 <= (metal[taken] == "Zn").mean() <= 0.85
+    none = choose(score, cost, 20, 10, limits=[Share(metal, value="Zn", most=0.0)])
+    assert "Zn" not in metal[none]
+    assert len(none) == 10
 
 
 def test_what_cannot_be_is_refused():
     with pytest.raises(DataError, match=r"what is required costs 12\.00"):
         choose(np.ones(3), np.array([12.0, 1.0, 1.0]), 10, 2, required=[0])
-    one = Limit(np.array([True, True, False]), most=1, title="at most 1 per metal")
+    one = AtMost(np.array(["Zn", "Zn", "Fe"]), "at most 1 per metal", most=1)
     with pytest.raises(DataError, match="no batch keeps at most 1 per metal"):
         choose(np.ones(3), np.ones(3), 10, 3, limits=[one], required=[0, 1])
 

@@ -14,7 +14,7 @@ from scipy.stats import norm
 from variolite.errors import DataError, ShortfallError, nearest
 from variolite.planning import acquisition
 from variolite.planning.pool import NOT_OBSERVED, Pool, listed, require_column
-from variolite.planning.selection import Limit, choose
+from variolite.planning.selection import AtMost, Share, choose
 from variolite.planning.strategies import DEFAULT, STRATEGIES, View
 from variolite.planning.surrogate import Surrogate
 from variolite.progress import Progress
@@ -246,21 +246,15 @@ def _positive(score: Floats) -> Floats:
     return shifted
 
 
-def limits_of(pool: Pool, rules: Rules) -> list[Limit]:
+def limits_of(pool: Pool, rules: Rules) -> list[AtMost | Share]:
     """Turn the rules of a batch into limits over the whole pool."""
-    found = []
-    for column, most in rules.at_most.items():
-        cells = _cells(pool, column)
-        title = f"at most {most} per {column}"
-        found += [
-            Limit(cells == value, most=most, title=title)
-            for value in np.unique(cells[pool.affordable])
-        ]
+    found: list[AtMost | Share] = [
+        AtMost(_cells(pool, column), f"at most {most} per {column}", most=most)
+        for column, most in rules.at_most.items()
+    ]
     for (column, value), (low, high) in rules.shares.items():
         title = f"{low:.0%} to {high:.0%} of {column} {value}"
-        found.append(
-            Limit(_cells(pool, column) == value, least_share=low, most_share=high, title=title)
-        )
+        found.append(Share(_cells(pool, column), title, value=value, least=low, most=high))
     return found
 
 
@@ -292,7 +286,7 @@ def _first_batch(
     open_: Integers,
     money: float,
     rules: Rules,
-    limits: Sequence[Limit],
+    limits: Sequence[AtMost | Share],
     required: Sequence[int],
     round: int,
     notes: list[str],

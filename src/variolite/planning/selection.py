@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import Bounds, LinearConstraint, milp
-from scipy.sparse import csr_array, vstack
+from scipy.sparse import csr_array
 
 from variolite.errors import DataError
 
@@ -25,17 +26,40 @@ _MOST = 2_000  # Candidates of an integer programme: the best by score, and by s
 
 @dataclass(frozen=True)
 class Limit:
-    """Between ``least`` and ``most`` of the batch, or shares of it, have ``member`` True, (N,)."""
+    """A limit on a batch by a column: ``cells`` (N,) are its values."""
 
-    member: NDArray[np.bool_]
-    most: int | None = None
-    least_share: float = 0.0
-    most_share: float = 1.0
+    cells: NDArray[Any]
     title: str = ""
 
-    def among(self, places: Integers) -> Limit:
+    def among(self, places: Integers) -> Self:
         """Return the limit over some of the candidates."""
-        return replace(self, member=self.member[places])
+        return replace(self, cells=self.cells[places])
+
+
+@dataclass(frozen=True, kw_only=True)
+class AtMost(Limit):
+    """At most ``most`` of a batch share a value."""
+
+    most: int
+
+    def rows(self) -> tuple[Floats, float]:
+        """A and b of A x <= b: a row for each value that too many have."""
+        values, counts = np.unique(self.cells, return_counts=True)
+        return 1.0 * (self.cells == values[counts > self.most][:, None]), self.most
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share(Limit):
+    """Between ``least`` and ``most`` of a batch, as shares of it, have this ``value``."""
+
+    value: Any
+    least: float = 0.0
+    most: float = 1.0
+
+    def rows(self) -> tuple[Floats, float]:
+        """A and b of A x <= b: least * all <= members <= most * all."""
+        member = 1.0 * (self.cells == self.value)
+        return np.stack([self.least - member, member - self.most]), 0.0
 
 
 def in_cents(cost: Floats, *, up: bool = True) -> Integers:
@@ -53,7 +77,7 @@ def choose(
     budget: float,
     count: int,
     *,
-    limits: Sequence[Limit] = (),
+    limits: Sequence[AtMost | Share] = (),
     required: Sequence[int] = (),
     seconds: float = 10.0,
 ) -> Integers:
@@ -76,13 +100,15 @@ def choose(
         return np.zeros(0, dtype=np.int64)
     scaled = np.where(np.isfinite(score[places]), score[places], 0.0)
     scaled = scaled / max(np.abs(scaled).max(), 1e-300)
-    rows, low, high = _constraints(places, cents, money, count, limits)
+    # Of money and number, then of every limit.
+    rows = [(cents[None, places].astype(float), float(money)), (np.ones((1, len(places))), count)]
+    rows += [limit.among(places).rows() for limit in limits]
     least = np.isin(places, list(required)).astype(float)
     found = milp(
         -scaled,
         integrality=np.ones(len(places)),
         bounds=Bounds(least, 1.0),
-        constraints=LinearConstraint(rows, low, high),
+        constraints=[LinearConstraint(csr_array(a), ub=b) for a, b in rows if len(a)],
         options={"time_limit": seconds, "mip_rel_gap": 1e-3},
     )
     if found.x is None:
@@ -102,24 +128,3 @@ def _shortlist(places: Integers, score: Floats, cents: Integers, keep: set[int])
     best = places[np.argsort(-score[places], kind="stable")[: _MOST // 2]]
     dense = places[np.argsort(-density, kind="stable")[: _MOST // 2]]
     return np.unique(np.concatenate([best, dense, np.array(sorted(keep), dtype=np.int64)]))
-
-
-def _constraints(
-    places: Integers, cents: Integers, money: int, count: int, limits: Sequence[Limit]
-) -> tuple[csr_array, Floats, Floats]:
-    """Rows of A x between low and high: money, number, and every limit."""
-    ones = np.ones(len(places))
-    rows, low = [cents[places].astype(float), ones], [-np.inf, -np.inf]
-    high = [float(money), float(count)]
-    for limit in limits:
-        member = limit.member[places].astype(float)
-        if limit.most is not None:
-            rows.append(member)
-            low.append(-np.inf)
-            high.append(limit.most)
-        for share, sign in ((limit.least_share, -1.0), (limit.most_share, 1.0)):
-            if 0.0 < share < 1.0 or (sign < 0 and share == 1.0):
-                rows.append(sign * (member - share))  # members - share * all <= 0, or >= 0
-                low.append(-np.inf)
-                high.append(0.0)
-    return vstack([csr_array(row[None]) for row in rows]).tocsr(), np.array(low), np.array(high)
