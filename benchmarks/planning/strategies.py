@@ -16,7 +16,8 @@ from benchmarks.frameworks.crafted import TABLE
 from benchmarks.pages import RESULTS, command, provenance, table, write_page
 
 from variolite.planning import Columns, Target, read_pool
-from variolite.planning.backtest import Settings, area, backtest, interval, summary
+from variolite.planning.backtest import area, backtest, interval, summary
+from variolite.planning.rules import Settings
 from variolite.progress import ConsoleProgress
 
 OTHERS = (

@@ -4,4 +4,4 @@ from .pool import Pool as Pool
 from .pool import Target as Target
 from .pool import read_pool as read_pool
 from .proposal import Proposal as Proposal
-from .proposal import Rules as Rules
+from .rules import Rules as Rules

@@ -7,7 +7,7 @@ when it has paid for it. Rows held out are never offered: on them intervals are 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from variolite.errors import DataError, ShortfallError
 from variolite.planning.pool import Pool
-from variolite.planning.proposal import Rules, fit_surrogates, propose
-from variolite.planning.strategies import DEFAULT, TOP
+from variolite.planning.proposal import fit_surrogates, propose
+from variolite.planning.rules import DEFAULT, Settings
+from variolite.planning.strategies import TOP
 from variolite.planning.surrogate import Surrogate
 from variolite.progress import Progress
 from variolite.scoring.intervals import bootstrap_interval
@@ -45,18 +46,6 @@ class Replay:
     recall: Floats
     coverage: Floats
     reachable: float
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How campaigns are replayed: rows known at the start, and the share of rows held out."""
-
-    budget: float
-    start: int = 30
-    held_out: float = 0.2
-    rounds: int | None = None
-    seeds: int = 20
-    rules: Rules = field(default_factory=Rules)
 
 
 def backtest(

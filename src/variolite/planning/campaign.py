@@ -16,7 +16,8 @@ import numpy as np
 
 from variolite.errors import DataError
 from variolite.planning.pool import OBSERVED, Columns, Pool, listed, read_pool
-from variolite.planning.proposal import Proposal, Rules, propose
+from variolite.planning.proposal import Proposal, propose
+from variolite.planning.rules import Rules
 from variolite.progress import Progress
 from variolite.records import write_text_atomic
 

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from variolite.arguments import Json, Out, WithDefault, keep_inputs
+from variolite.arguments import Json, Out, WithDefault, keep_inputs, one_or_many
 from variolite.errors import DataError
+from variolite.planning.rules import Rules, Settings, Synthesis
 from variolite.progress import ConsoleProgress
 
 PROGRESS = ConsoleProgress()
@@ -94,12 +95,12 @@ def batch(
             help="Where to write the batch. Its campaign and a page are written beside it.",
         ),
     ] = None,
-    size: _Batch = 10,
+    size: _Batch = Rules.batch,
     batch_budget: Annotated[
         float | None,
         typer.Option("--batch-budget", min=0.01, metavar="MONEY", help="Most money of one round."),
     ] = None,
-    fixed_cost: _Fixed = 0.0,
+    fixed_cost: _Fixed = Rules.fixed_cost,
     worth: Annotated[
         float | None,
         typer.Option(
@@ -126,10 +127,9 @@ def batch(
         typer.Option("--control", metavar="NAME", help="Is in the next batch. May be repeated."),
     ] = None,
     strategy: Annotated[
-        str | None,
-        typer.Option("--strategy", help="How candidates are scored, search by default."),
-    ] = None,
-    seed: _Seed = 0,
+        str, typer.Option("--strategy", help="How candidates are scored.")
+    ] = Rules.strategy,
+    seed: _Seed = Rules.seed,
     as_json: Json = False,
 ) -> None:
     """Propose the next batch to measure: candidates, costs, what is expected, and why.
@@ -139,7 +139,6 @@ def batch(
     """
     from variolite.planning.campaign import Campaign, campaign_file
     from variolite.planning.page import campaign_page
-    from variolite.planning.proposal import Rules
     from variolite.records import require_writable, write_table, write_text_atomic
 
     if out is not None:
@@ -152,15 +151,15 @@ def batch(
         at_most=_counts(at_most or []),
         controls=tuple(control or ()),
         shares=_shares(share or []),
+        strategy=strategy,
         seed=seed,
-        **({"strategy": strategy} if strategy else {}),
     )
     columns = _columns(target, cost, name, group, feature, ignore, worth)
     campaign = Campaign(columns, budget, rules)
     kept = campaign_file(out) if out is not None else None
     if kept is not None and kept.exists():
         campaign.restore(kept)
-    found = campaign.propose(_source(pool), progress=PROGRESS)
+    found = campaign.propose(one_or_many(pool), progress=PROGRESS)
     for note in found.notes:
         PROGRESS.note(note)
     if out is not None and kept is not None:
@@ -184,9 +183,13 @@ def backtest(
     target: _Target,
     budget: _Budget,
     cost: _Cost = None,
-    seeds: Annotated[int, typer.Option("--seeds", min=2, help="Campaigns of each strategy.")] = 20,
-    start: Annotated[int, typer.Option("--start", min=5, help="Rows known at the start.")] = 30,
-    batch: _Batch = 10,
+    seeds: Annotated[
+        int, typer.Option("--seeds", min=2, help="Campaigns of each strategy.")
+    ] = Settings.seeds,
+    start: Annotated[
+        int, typer.Option("--start", min=5, help="Rows known at the start.")
+    ] = Settings.start,
+    batch: _Batch = Rules.batch,
     rounds: Annotated[
         int | None, typer.Option("--rounds", min=1, help="Most rounds; until the money is spent.")
     ] = None,
@@ -194,7 +197,7 @@ def backtest(
         list[str] | None,
         typer.Option("--strategy", help="Beside random, greedy and ours. May be repeated."),
     ] = None,
-    fixed_cost: _Fixed = 0.0,
+    fixed_cost: _Fixed = Rules.fixed_cost,
     name: _Name = None,
     group: _Group = None,
     feature: _Feature = None,
@@ -218,18 +221,17 @@ def backtest(
     from variolite.planning import backtest as replays
     from variolite.planning.page import backtest_page, backtest_text
     from variolite.planning.pool import read_pool
-    from variolite.planning.proposal import Rules
     from variolite.records import require_writable, write_text_atomic
 
     if out is not None:
         keep_inputs("--out", out, pool)
         require_writable(out, also=[".html"])
     columns = _columns(target, cost, name, group, feature, ignore, None)
-    read = read_pool(_source(pool), columns)
+    read = read_pool(one_or_many(pool), columns)
     for note in read.notes:
         PROGRESS.note(note)
     rules = Rules(batch=batch, fixed_cost=fixed_cost, at_most=_counts(at_most or []))
-    settings = replays.Settings(budget=budget, start=start, rounds=rounds, seeds=seeds, rules=rules)
+    settings = Settings(budget=budget, start=start, rounds=rounds, seeds=seeds, rules=rules)
     found = replays.backtest(
         read, settings, strategy or (), workers=workers or os.cpu_count() or 1, progress=PROGRESS
     )
@@ -251,14 +253,16 @@ def costs(
             "source, date; price_low, price_high, moles if known.",
         ),
     ] = None,
-    grams: Annotated[float, typer.Option(min=1e-6, help="Of product.")] = 1.0,
+    grams: Annotated[float, typer.Option(min=1e-6, help="Of product.")] = Synthesis.amount,
     yield_: Annotated[
         float, typer.Option("--yield", min=0.01, max=1.0, help="Of the synthesis, 0 to 1.")
-    ] = 0.7,
+    ] = Synthesis.yielded,
     solvent: Annotated[
         float, typer.Option(min=0.0, help="Millilitres for a gram of product.")
-    ] = 0.0,
-    solvent_price: Annotated[float, typer.Option(min=0.0, help="Of a millilitre.")] = 0.0,
+    ] = Synthesis.solvent_volume,
+    solvent_price: Annotated[
+        float, typer.Option(min=0.0, help="Of a millilitre.")
+    ] = Synthesis.solvent_price,
     minutes: Annotated[
         str | None,
         typer.Option(
@@ -284,11 +288,11 @@ def costs(
     require_writable(out)
     if prices is None and minutes is None:
         raise DataError("nothing to work out", hint="Give --prices, --minutes or both")
-    frame = read_table(_source(pool))
+    frame = read_table(one_or_many(pool))
     parts = [frame]
     if prices is not None:
         table = costing.read_prices(prices)
-        how = costing.Synthesis(grams, yield_, solvent, solvent_price)
+        how = Synthesis(grams, yield_, solvent, solvent_price)
         made = costing.synthesis_costs(frame, table, how)
         for note in table.notes:
             PROGRESS.note(note)
@@ -304,10 +308,6 @@ def costs(
     parts[0] = frame.drop(old)
     write_table(pl.concat(parts, how="horizontal"), out)
     typer.echo(str(out))
-
-
-def _source(paths: list[Path]) -> Any:
-    return paths if len(paths) > 1 else paths[0]
 
 
 def _columns(

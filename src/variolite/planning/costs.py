@@ -23,6 +23,7 @@ from variolite.crystals.elements import ATOMIC_NUMBERS, MASSES, parse_formula
 from variolite.errors import DataError
 from variolite.linkers import atoms_of, read_linker
 from variolite.planning.pool import require_column
+from variolite.planning.rules import Synthesis
 from variolite.records import numeric_values, read_table
 from variolite.records.records import text_values
 
@@ -30,18 +31,6 @@ Floats = NDArray[np.float64]
 
 _TEXTS = ("supplies", "source", "date")
 _NORMAL_90 = 1.645
-
-
-@dataclass(frozen=True)
-class Synthesis:
-    """How a framework is made: grams of product, yield from 0 to 1, and solvent."""
-
-    amount: float = 1.0
-    yielded: float = 0.7
-    solvent_volume: float = 0.0
-    """Millilitres per gram of product."""
-    solvent_price: float = 0.0
-    """Money per millilitre."""
 
 
 @dataclass(frozen=True)

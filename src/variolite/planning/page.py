@@ -10,11 +10,11 @@ import polars as pl
 from markupsafe import Markup
 from matplotlib.axes import Axes
 
-from variolite.planning.backtest import Replay, Settings, interval, summary
+from variolite.planning.backtest import Replay, interval, summary
 from variolite.planning.campaign import Campaign
 from variolite.planning.pool import Pool
 from variolite.planning.proposal import Proposal
-from variolite.planning.strategies import DEFAULT
+from variolite.planning.rules import DEFAULT, Settings
 from variolite.report.figures import legend, panels
 from variolite.report.formatting import counted, percent, significant
 from variolite.report.page import (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,9 @@ from scipy.stats import norm
 from variolite.errors import DataError, ShortfallError, nearest
 from variolite.planning import acquisition
 from variolite.planning.pool import NOT_OBSERVED, Pool, listed, require_column
+from variolite.planning.rules import Rules
 from variolite.planning.selection import AtMost, Share, choose
-from variolite.planning.strategies import DEFAULT, STRATEGIES, View
+from variolite.planning.strategies import STRATEGIES, View
 from variolite.planning.surrogate import Surrogate
 from variolite.progress import Progress
 from variolite.records.records import text_values
@@ -31,35 +32,6 @@ _SCREENED = 5_000  # Candidates that get more than a mean and a standard deviati
 _DRAWS = 1024
 _PREDICTED = ("mean", "sd", "low", "high")
 _REST = 10  # Candidates reported that were not taken.
-
-
-@dataclass(frozen=True)
-class Rules:
-    """How batches are made.
-
-    ``batch`` is the most candidates of one round and ``batch_budget`` its most money;
-    ``fixed_cost`` is that of a round. ``at_most`` limits how many of a batch share a value of a
-    column, ``controls`` are names that are in the next batch whatever is expected of them, and
-    ``shares`` are least and most shares of a batch with a value of a column.
-    """
-
-    batch: int = 10
-    batch_budget: float | None = None
-    fixed_cost: float = 0.0
-    at_most: Mapping[str, int] = field(default_factory=dict)
-    controls: tuple[str, ...] = ()
-    shares: Mapping[tuple[str, str], tuple[float, float]] = field(default_factory=dict)
-    strategy: str = DEFAULT
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.strategy not in STRATEGIES:
-            close = nearest(self.strategy, STRATEGIES)
-            hint = f"Did you mean {close}?" if close else f"There are {', '.join(STRATEGIES)}"
-            raise DataError(f"there is no strategy {self.strategy!r}", hint=hint)
-        if self.batch < 1 or self.fixed_cost < 0 or (self.batch_budget or 1.0) <= 0:
-            hint = "A batch has at least one candidate, and money is not negative"
-            raise DataError("impossible rules of a batch", hint=hint)
 
 
 @dataclass

@@ -19,7 +19,6 @@ from variolite.planning.surrogate import Surrogate
 
 Floats = NDArray[np.float64]
 
-DEFAULT = "search"
 _SAMPLES = 512
 _JOINT = 1_500  # Candidates whose joint distribution is worked out, the best by upper bound.
 TOP = 0.05  # Share of the pool that a campaign is to find.
