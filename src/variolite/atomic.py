@@ -46,6 +46,27 @@ def is_still(descriptor: int, path: Path) -> bool:
 
 
 @contextmanager
+def alone(path: Path) -> Iterator[bool]:
+    """Lock what is at a path, or will be, to read it and write it again.
+
+    Yields False where another process has it. Raises an OSError if that is what the system says.
+    """
+    lock = path.with_name(f".{path.name}.lock")
+    while True:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+        free = try_lock(descriptor) is not False
+        if not free or is_still(descriptor, lock):
+            break
+        os.close(descriptor)  # its owner removed it just now
+    try:
+        yield free
+    finally:
+        if free:
+            _remove(lock)
+        os.close(descriptor)
+
+
+@contextmanager
 def placed(path: Path, *, folder: bool = False) -> Iterator[tuple[Path, int]]:
     """Yield a new, empty file or folder beside ``path``, and its descriptor; at the end it is put
     there in one step.

@@ -30,6 +30,14 @@ def pool(tmp_path):
     return path
 
 
+@pytest.fixture
+def new_pool(pool):
+    """A pool with too few values for a surrogate: its batches are quick."""
+    few = pl.int_range(pl.len()) < 3
+    pl.read_csv(pool).with_columns(uptake=pl.when(few).then("uptake")).write_csv(pool)
+    return pool
+
+
 def plan(pool, out, **options):
     asked = ("plan", "--pool", pool, "--target", "uptake", "--cost", "cost", "--out", out)
     return (*asked, *(part for key, value in options.items() for part in (f"--{key}", value)))
@@ -71,8 +79,14 @@ def test_json_holds_the_batch_and_the_money(program, pool):
         ({"budget": 0}, "a budget of 0"),
         ({"budget": 5}, "the cheapest candidate costs"),
         ({"budget": -5}, "budget"),
-        ({"budget": 500, "control": "M9999"}, "M9999 is not in the pool"),
+        ({"budget": 1e18}, "up to 1e+12"),
+        ({"budget": 500, "fixed-cost": 499}, "round 1 has 1.00 after its fixed cost of 499.00"),
+        ({"budget": 500, "worth": 0}, "greater than 0"),
+        ({"budget": 500, "seed": 2**32}, "from 0 to 4294967295"),
+        ({"budget": 500, "control": "M9999"}, "'M9999' is not in the pool"),
+        ({"budget": 500, "strategy": ""}, "there is no strategy ''"),
         ({"budget": 500, "at-most": "metal"}, "Write metals=3"),
+        ({"budget": 500, "at-most": "void=²"}, "Write metals=3"),
         ({"budget": 500, "at-most": "metal=3"}, "there is no column 'metal'"),
         ({"budget": 500, "share": "void=1"}, "is no share"),
         ({"budget": 500, "strategy": "gredy"}, "Did you mean greedy?"),
@@ -83,6 +97,63 @@ def test_mistakes_are_one_line_and_write_nothing(program, pool, tmp_path, option
     out = tmp_path / "batch.csv"
     assert message in program.fails(*plan(pool, out, **options))
     assert [path.name for path in tmp_path.iterdir()] == ["pool.csv"]
+
+
+@pytest.mark.parametrize(
+    ("twice", "message"),
+    [
+        (("--at-most", "void=1", "--at-most", "void=2"), "void has a limit of 1 already"),
+        (("--share", "void=1:0-1", "--share", "void=1:1-1"), "void 1 has a share already"),
+        (("--cost", "cost"), "column 'cost' is given twice"),
+        (("--target", "uptake=min"), "column 'uptake' is given twice"),
+        (("--share", "void=none:0.5-1"), "no batch keeps 50% to 100% of void none"),
+    ],
+)
+def test_options_that_contradict_one_another_are_refused(program, pool, tmp_path, twice, message):
+    assert message in program.fails(*plan(pool, tmp_path / "batch.csv", budget=500), *twice)
+    assert [path.name for path in tmp_path.iterdir()] == ["pool.csv"]
+
+
+def test_a_campaign_that_another_process_has_is_left_alone(program, new_pool, tmp_path):
+    from variolite.atomic import alone
+
+    out = tmp_path / "batch.csv"
+    with alone(tmp_path / "batch.campaign.json") as free:
+        assert free
+        assert "another process is planning it" in program.fails(*plan(new_pool, out, budget=500))
+    program.works(*plan(new_pool, out, budget=500))
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"pool.csv", "batch.csv", "batch.html", "batch.campaign.json"}
+
+
+def test_results_entered_in_the_batch_are_not_overwritten(program, new_pool, tmp_path):
+    out = tmp_path / "batch.csv"
+    program.works(*plan(new_pool, out, budget=500))
+    entered = pl.read_csv(out).with_columns(uptake=pl.lit(3.0))
+    entered.write_csv(out)
+    assert "Enter results in the pool" in program.fails(*plan(new_pool, out, budget=500))
+    assert pl.read_csv(out).equals(entered)
+
+
+@pytest.mark.parametrize("failing", ["write_table", "write_text_atomic"])
+def test_a_plan_that_is_cut_off_resumes_to_the_same_bytes(
+    program, new_pool, tmp_path, monkeypatch, failing
+):
+    whole, cut = tmp_path / "whole.csv", tmp_path / "cut.csv"
+    program.works(*plan(new_pool, whole, budget=500))
+
+    def stop(path, *_):
+        raise OSError(28, "No space left on device", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"variolite.records.{failing}", stop)
+        program.fails(*plan(new_pool, cut, budget=500))
+    program.works(*plan(new_pool, cut, budget=500))
+    assert cut.read_bytes() == whole.read_bytes()
+    kept, same = (
+        json.loads((tmp_path / f"{name}.campaign.json").read_text()) for name in ("cut", "whole")
+    )
+    assert kept == same
 
 
 def test_a_finished_pool_ends_with_fewer_than_asked(program, tmp_path):

@@ -6,6 +6,7 @@ import pytest
 
 from variolite.errors import DataError, ShortfallError
 from variolite.planning import Campaign, Columns, Rules, Target
+from variolite.planning.campaign import Order
 
 COLUMNS = Columns((Target("uptake"),), costs=("cost",))
 
@@ -72,12 +73,38 @@ def test_a_saved_campaign_continues(made_up, tmp_path):
     assert again == whole
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 1, "orders": [1]}'])
-def test_a_damaged_file_is_refused(tmp_path, text):
+ORDER = {"name": "M040", "round": 1, "cost": 5.0, "values": None, "withdrawn": False}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"orders": [1]},
+        {"orders": [ORDER | {"cost": -5.0}]},
+        {"orders": [ORDER | {"cost": float("nan")}]},
+        {"orders": [ORDER | {"round": 2}]},
+        {"orders": [ORDER | {"values": [1.0, 2.0]}]},
+        {"orders": [ORDER, ORDER]},
+        {"fixed": ["much"]},
+        {"results": {"M040": ["high"]}},
+        {"targets": None},
+    ],
+)
+def test_a_damaged_file_is_refused(tmp_path, change):
     path = tmp_path / "kept.json"
-    path.write_text(text)
-    with pytest.raises(DataError, match="no campaign of Variolite"):
+    campaign = Campaign(COLUMNS, 2000.0, orders=[Order("M041", 1, 5.0)], fixed=[0.0])
+    campaign.save(path)
+    whole = json.loads(path.read_text())
+    path.write_text(json.dumps(whole | change))
+    with pytest.raises(DataError, match="changed after it was written"):
         Campaign(COLUMNS, 10.0).restore(path)
+    del whole["checksum"]
+    path.write_text(json.dumps(whole))
+    assert Campaign(COLUMNS, 2000.0).restore(path) == campaign
+    for text in (json.dumps(whole | change), path.read_text()[:-20], "", "[]", "{}"):
+        path.write_text(text)
+        with pytest.raises(DataError, match="no campaign of Variolite"):
+            Campaign(COLUMNS, 10.0).restore(path)
 
 
 def test_a_file_of_other_targets_is_refused(tmp_path, made_up):
@@ -104,6 +131,75 @@ def test_a_pool_that_was_edited_is_noticed(made_up):
     assert f"no longer in the pool; their money stays committed: {names[4]}" in notes
     assert f"values changed since the last call: {names[0]}" in notes
     assert f"costs changed: {names[5]}" in notes
+
+
+def test_an_order_that_is_replaced_is_withdrawn_and_paid_for_if_it_comes_back(made_up):
+    frame, uptake = made_up
+    campaign = Campaign(COLUMNS, 900.0, Rules(batch=5))
+    first = campaign.propose(frame)
+    campaign.rules = Rules(batch=5, at_most={"metal": 1})
+    second = campaign.propose(frame)
+    dropped = sorted({*first.names} - {*second.names})
+    (note,) = (note for note in second.notes if note.startswith("withdrawn, so do not measure: "))
+    assert sorted(note.split(": ")[1].split(", ")) == dropped
+    assert campaign.committed == pytest.approx(second.cost)
+    third = campaign.propose(returned(frame, uptake, [dropped[0], *second.names]))
+    assert any(f"came back, and their money is spent: {dropped[0]}" in n for n in third.notes)
+    paid = frame.filter(pl.col("name").is_in([dropped[0], *second.names]))["cost"].sum()
+    assert campaign.spent == pytest.approx(paid)
+    assert campaign.left >= 0
+
+
+def test_a_straggler_of_an_earlier_round_withdraws_nothing(made_up):
+    frame, uptake = made_up
+    campaign = Campaign(COLUMNS, 2000.0, Rules(batch=4))
+    first = campaign.propose(frame)
+    frame = returned(frame, uptake, first.names[:2])
+    second = campaign.propose(frame)
+    third = campaign.propose(returned(frame, uptake, first.names))
+    assert not any(order.withdrawn for order in campaign.orders)
+    assert {o.name for o in campaign.pending} == {*second.names, *third.names}
+    assert campaign.round == 3
+
+
+def test_a_value_that_is_gone_is_not_paid_for_again(made_up):
+    frame, uptake = made_up
+    campaign = Campaign(COLUMNS, 3000.0)
+    first = campaign.propose(frame)
+    campaign.propose(returned(frame, uptake, first.names))
+    again = campaign.propose(returned(frame, uptake, first.names[1:]))
+    assert f"not ordered again: {first.names[0]}" in " ".join(again.notes)
+    names = [order.name for order in campaign.orders]
+    assert len(names) == len({*names})
+
+
+def test_values_without_an_order_are_named(made_up):
+    frame, uptake = made_up
+    campaign = Campaign(COLUMNS, 3000.0)
+    first = campaign.propose(frame)
+    other = next(n for n in frame["name"][30:].to_list() if n not in first.names)
+    notes = campaign.propose(returned(frame, uptake, [other])).notes
+    assert (
+        f"measured without an order, so that the budget does not hold their cost: {other}" in notes
+    )
+    assert {o.name for o in campaign.pending} >= {*first.names}
+
+
+def test_a_proposal_that_fails_changes_nothing(made_up):
+    campaign = Campaign(COLUMNS, 900.0)
+    campaign.propose(made_up[0])
+    before = (list(campaign.orders), list(campaign.fixed), campaign.left)
+    campaign.rules = Rules(controls=("nobody",))
+    with pytest.raises(DataError, match="'nobody' is not in the pool"):
+        campaign.propose(made_up[0])
+    assert (campaign.orders, campaign.fixed, campaign.left) == before
+
+
+def test_a_campaign_of_another_pool_is_refused(made_up):
+    campaign = Campaign(COLUMNS, 900.0)
+    campaign.propose(made_up[0])
+    with pytest.raises(DataError, match="no candidate that was ordered is in the pool"):
+        campaign.propose(made_up[0].with_columns(name="X" + pl.col("name")))
 
 
 def test_only_observations_are_entered(made_up):

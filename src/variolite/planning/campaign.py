@@ -2,26 +2,37 @@
 
 A row that was proposed is pending until the pool holds its value; its money is committed meanwhile
 and spent afterwards. Rows that were measured before the campaign cost nothing. The file holds
-names, costs and values of proposals, so that a pool that was edited in between is noticed.
+names, costs and values of proposals, so that a pool that was edited in between is noticed. An order
+that is replaced by another plan is withdrawn: it costs nothing, unless its value comes back.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import polars as pl
+from pydantic import Field, TypeAdapter
 
+from variolite.atomic import alone
 from variolite.errors import DataError
 from variolite.planning.pool import OBSERVED, Columns, Pool, listed, read_pool
 from variolite.planning.proposal import Proposal, propose
 from variolite.planning.rules import Rules
+from variolite.planning.selection import MOST_MONEY
 from variolite.progress import Progress
-from variolite.records import write_text_atomic
+from variolite.records import read_table, write_text_atomic
 
 FORMAT = 1
+_Money = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+_Value = Annotated[float, Field(allow_inf_nan=False)]
 
 
 @dataclass
@@ -29,9 +40,15 @@ class Order:
     """One candidate of a batch: what it was to cost, and what came of it."""
 
     name: str
-    round: int
-    cost: float
-    values: list[float] | None = None
+    round: Annotated[int, Field(ge=1)]
+    cost: _Money
+    values: list[_Value] | None = None
+    withdrawn: bool = False
+
+
+_ORDERS = TypeAdapter(list[Order])
+_FIXED = TypeAdapter(list[_Money])
+_RESULTS = TypeAdapter(dict[str, list[_Value]])
 
 
 @dataclass
@@ -56,10 +73,12 @@ class Campaign:
     """Fixed cost of every round that was proposed."""
     results: dict[str, list[float]] = field(default_factory=dict)
     """Values by name that were entered by `observe`."""
+    measured: list[str] = field(default_factory=list)
+    """Names that had a value when the last round was proposed."""
 
     def __post_init__(self) -> None:
-        if not (np.isfinite(self.budget) and self.budget > 0):
-            hint = "Give the money for the whole campaign"
+        if not 0 < self.budget <= MOST_MONEY:
+            hint = f"Give the money for the whole campaign, up to {MOST_MONEY:g}"
             raise DataError(f"a budget of {self.budget:g}", where="budget", hint=hint)
 
     @property
@@ -78,7 +97,7 @@ class Campaign:
 
     @property
     def pending(self) -> list[Order]:
-        return [o for o in self.orders if o.values is None]
+        return [o for o in self.orders if o.values is None and not o.withdrawn]
 
     @property
     def round(self) -> int:
@@ -119,10 +138,15 @@ class Campaign:
     def receive(self, pool: Pool) -> list[str]:
         """Settle orders whose values the pool holds now; return what changed otherwise."""
         places = {name: place for place, name in enumerate(pool.names.tolist())}
+        if self.orders and not any(order.name in places for order in self.orders):
+            hint = "Give the pool of this campaign, or another --out for another campaign"
+            raise DataError("no candidate that was ordered is in the pool", hint=hint)
         signs = np.array([t.sign for t in self.columns.targets])
-        gone, changed, repriced = [], [], []
+        gone, emptied, changed, repriced, late = [], [], [], [], []
         for order in self.orders:
             place = places.get(order.name)
+            if order.withdrawn and (place is None or not pool.measured[place]):
+                continue
             if place is None:
                 gone.append(order.name)
                 continue
@@ -134,12 +158,21 @@ class Campaign:
                 values = (signs * pool.values[place]).tolist()
                 if order.values is not None and not np.allclose(values, order.values):
                     changed.append(order.name)
+                if order.values is None and order.withdrawn:
+                    late.append(order.name)
                 order.values = values
+            elif order.values is not None:
+                emptied.append(order.name)
+        known = {*self.measured, *(order.name for order in self.orders)}
+        new = [n for n in pool.names[pool.measured].tolist() if self.orders and n not in known]
         return [
             f"{text}: {listed(names)}"
             for text, names in (
                 ("no longer in the pool; their money stays committed", gone),
                 ("values changed since the last call", changed),
+                ("values are gone from the pool; these are not ordered again", emptied),
+                ("withdrawn orders came back, and their money is spent", late),
+                ("measured without an order, so that the budget does not hold their cost", new),
                 ("costs changed", repriced),
             )
             if names
@@ -148,30 +181,44 @@ class Campaign:
     def propose(self, source: Any, *, progress: Progress | None = None) -> Proposal:
         """Settle what came back, and propose the next batch; its money is committed.
 
-        Where nothing of the last batch came back, that batch is proposed again.
+        Where nothing came back since, the last batch is planned again, and what is in it no more
+        is withdrawn.
         """
         pool = self.pool(source)
         notes = self.receive(pool)
-        pending = [o.name for o in self.pending]
-        last = [o for o in self.orders if o.round == self.round]
-        again = bool(last) and all(o.values is None for o in last)
-        if again:
-            self.orders = [o for o in self.orders if o.round != self.round]
-            self.fixed.pop()
-            notes.append(f"nothing of round {self.round + 1} came back: it is planned again")
-            pending = [o.name for o in self.pending]
-        left = self.left - self.rules.fixed_cost
+        measured = sorted(pool.names[pool.measured].tolist())
+        last = [o for o in self.orders if o.round == self.round and not o.withdrawn]
+        again = bool(last) and not {*measured} - {*self.measured}
+        again = again and all(o.values is None for o in last)
+        fixed, replaced = (self.fixed[:-1], last) if again else (self.fixed, [])
+        taken = {o.name for o in self.orders if o.values is not None or not o.withdrawn} - {
+            o.name for o in replaced
+        }
+        left = self.left + sum(o.cost for o in replaced) + sum(self.fixed) - sum(fixed)
+        left -= self.rules.fixed_cost
+        # Nothing is changed before there is a proposal.
         proposal = propose(
             pool,
             left,
             self.rules,
-            round=self.round + 1,
-            pending=pending,
+            round=len(fixed) + 1,
+            pending=sorted(taken),
             share=left / self.budget,
             progress=progress,
         )
+        names = {*proposal.names}
+        for order in replaced:
+            order.withdrawn = True
+        self.orders = [
+            o for o in self.orders if not (o.withdrawn and o.values is None and o.name in names)
+        ]
+        if again:
+            notes.append(f"nothing came back: round {self.round} is planned again")
+            if withdrawn := [o.name for o in replaced if o.name not in names]:
+                notes.append(f"withdrawn, so do not measure: {listed(withdrawn)}")
+        self.fixed = fixed
         if proposal.names:
-            self.fixed.append(self.rules.fixed_cost)
+            self.measured, self.fixed = measured, [*fixed, self.rules.fixed_cost]
             self.orders += [
                 Order(name, self.round, cost)
                 for name, cost in zip(proposal.names, proposal.costs, strict=True)
@@ -193,37 +240,85 @@ class Campaign:
 
     def save(self, path: str | Path) -> None:
         """Write what was proposed and came back, as JSON."""
-        kept = {
+        kept: dict[str, Any] = {
             "format": FORMAT,
             "targets": [t.column for t in self.columns.targets],
             "budget": self.budget,
             "fixed": self.fixed,
             "orders": [asdict(order) for order in self.orders],
             "results": self.results,
+            "measured": self.measured,
         }
-        write_text_atomic(path, json.dumps(kept, indent=1) + "\n")
+        write_text_atomic(path, json.dumps({"checksum": _checksum(kept)} | kept, indent=1) + "\n")
 
     def restore(self, path: str | Path) -> Campaign:
         """Take up what `save` wrote; columns, budget and rules are those of this one."""
         where = str(path)
         try:
             kept = json.loads(Path(path).read_text(encoding="utf-8"))
-            orders = [Order(**order) for order in kept["orders"]]
-            fixed, results = list(map(float, kept["fixed"])), dict(kept["results"])
-            targets = kept["targets"]
+            if kept["format"] != FORMAT:
+                raise DataError("it is of a newer version", where=where, hint="Upgrade variolite")
+            if kept.pop("checksum", None) not in (None, _checksum(kept)):
+                hint = "Restore it. If you changed it on purpose, delete its line checksum as well"
+                raise DataError("it was changed after it was written", where=where, hint=hint)
+            orders = _ORDERS.validate_python(kept["orders"])
+            fixed, results = (
+                _FIXED.validate_python(kept["fixed"]),
+                _RESULTS.validate_python(kept["results"]),
+            )
+            targets, measured = [*map(str, kept["targets"])], [*map(str, kept["measured"])]
+            twice = Counter(o.name for o in orders if not o.withdrawn).most_common(1)
+            widths = {len(o.values) for o in orders if o.values is not None} - {len(targets)}
+            if widths or any(o.round > len(fixed) for o in orders) or (twice and twice[0][1] > 1):
+                raise ValueError("orders that no campaign makes")
+        except DataError:
+            raise
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             hint = "Move it away to begin again, and the batch that it belongs to"
             what = f"it is no campaign of Variolite ({type(error).__name__})"
             raise DataError(what, where=where, hint=hint) from None
-        if kept.get("format") != FORMAT:
-            raise DataError("it is of a newer version", where=where, hint="upgrade variolite")
         mine = [t.column for t in self.columns.targets]
         if targets != mine:
             what = f"it is a campaign for {', '.join(targets)}"
             hint = "Give the same targets, or another --out for another campaign"
             raise DataError(what, where=where, hint=hint)
-        self.orders, self.fixed, self.results = orders, fixed, results
+        self.orders, self.fixed, self.results, self.measured = orders, fixed, results, measured
         return self
+
+
+def _checksum(kept: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@contextmanager
+def kept_beside(out: Path | None) -> Iterator[Path | None]:
+    """Yield where the campaign of a batch is kept, beside it, for this process alone.
+
+    Raises a DataError where another process has it.
+    """
+    if out is None:
+        yield None
+        return
+    path = campaign_file(out)
+    with alone(path) as free:
+        if not free:
+            hint = "Wait until it has ended, or give another --out"
+            raise DataError("another process is planning it", where=str(path), hint=hint)
+        yield path
+
+
+def require_own(out: Path, table: pl.DataFrame) -> None:
+    """Raise a DataError where a file to be replaced has columns that no batch has."""
+    try:
+        there = read_table(out) if out.exists() else table
+    except DataError:
+        return  # nothing that anyone could have entered results in
+    known = {*table.columns, "measure"}
+    more = [c.name for c in there if c.name not in known and c.null_count() < len(c)]
+    if more := [name for name in more if not name.endswith(("_predicted", "_low", "_high"))]:
+        what = f"it has columns that no batch has: {listed(more)}"
+        hint = "Enter results in the pool, then move this file away"
+        raise DataError(what, where=str(out), hint=hint)
 
 
 def campaign_file(out: Path) -> Path:

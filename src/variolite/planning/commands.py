@@ -137,7 +137,7 @@ def batch(
     Enter results in the pool's target column and give the same command again: it continues from
     what came back, and never exceeds the budget.
     """
-    from variolite.planning.campaign import Campaign, campaign_file
+    from variolite.planning.campaign import Campaign, kept_beside, require_own
     from variolite.planning.page import campaign_page
     from variolite.records import require_writable, write_table, write_text_atomic
 
@@ -156,18 +156,19 @@ def batch(
     )
     columns = _columns(target, cost, name, group, feature, ignore, worth)
     campaign = Campaign(columns, budget, rules)
-    kept = campaign_file(out) if out is not None else None
-    if kept is not None and kept.exists():
-        campaign.restore(kept)
-    found = campaign.propose(one_or_many(pool), progress=PROGRESS)
-    for note in found.notes:
-        PROGRESS.note(note)
-    if out is not None and kept is not None:
-        # The table first: a kill in between plans the same round again.
-        write_table(found.table, out)
-        campaign.save(kept)
-        page = out.with_suffix(".html")
-        write_text_atomic(page, campaign_page(campaign, found, out.stem))
+    with kept_beside(out) as kept:
+        if kept is not None and kept.exists():
+            campaign.restore(kept)
+        found = campaign.propose(one_or_many(pool), progress=PROGRESS)
+        for note in found.notes:
+            PROGRESS.note(note)
+        if out is not None and kept is not None:
+            require_own(out, found.table)
+            # The campaign first: what is ordered is never unknown to it.
+            campaign.save(kept)
+            write_table(found.table, out)
+            page = out.with_suffix(".html")
+            write_text_atomic(page, campaign_page(campaign, found, out.stem))
     if as_json:
         typer.echo(json.dumps(found.to_dict() | campaign.money(), indent=1))
         return
@@ -323,7 +324,7 @@ def _columns(
 
     found = []
     for place, text in enumerate(targets):
-        column, _, way = text.partition("=")
+        column, _, way = text.rpartition("=") if "=" in text else (text, "", "")
         if way not in ("", "min", "max"):
             hint = "Write COLUMN, COLUMN=min or COLUMN=max"
             raise DataError(f"{way!r} is no direction", where=f"--target {text}", hint=hint)
@@ -341,17 +342,20 @@ def _columns(
 
 
 def _counts(texts: list[str]) -> dict[str, int]:
-    found = {}
+    found: dict[str, int] = {}
     for text in texts:
         column, _, number = text.rpartition("=")
-        if not column or not number.isdigit() or number == "0":
+        if not column or not number.isdecimal() or number == "0":
             raise DataError("is no limit", where=f"--at-most {text}", hint="Write metals=3")
+        if column in found:
+            what = f"{column} has a limit of {found[column]} already"
+            raise DataError(what, where=f"--at-most {text}", hint="Give one")
         found[column] = int(number)
     return found
 
 
 def _shares(texts: list[str]) -> dict[tuple[str, str], tuple[float, float]]:
-    found = {}
+    found: dict[tuple[str, str], tuple[float, float]] = {}
     for text in texts:
         about, _, ends = text.rpartition(":")
         column, _, value = about.partition("=")
@@ -362,5 +366,8 @@ def _shares(texts: list[str]) -> dict[tuple[str, str], tuple[float, float]]:
         if not (column and value and 0.0 <= low <= high <= 1.0):
             hint = "Write origin=generated:0.7-0.85"
             raise DataError("is no share", where=f"--share {text}", hint=hint)
+        if (column, value) in found:
+            what = f"{column} {value} has a share already"
+            raise DataError(what, where=f"--share {text}", hint="Give one")
         found[column, value] = (low, high)
     return found

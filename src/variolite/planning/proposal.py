@@ -114,13 +114,14 @@ def propose(
         raise ShortfallError(what, hint="Add candidates to the pool; the campaign is at its end")
     cheapest = float(pool.cost_high[open_].min())
     if cheapest > money:
-        there = f"{max(money, 0.0):,.2f} are left" if round > 1 else f"the budget is {money:,.2f}"
+        fixed = f" after its fixed cost of {rules.fixed_cost:,.2f}" if rules.fixed_cost else ""
+        there = f"round {round} has {max(money, 0.0):,.2f}{fixed}"
         what = f"the cheapest candidate costs {cheapest:,.2f}, and {there}"
         raise DataError(what, hint="Raise the budget")
     notes = list(pool.notes)
     measured = np.flatnonzero(pool.measured)
     limits = limits_of(pool, rules)
-    required = _places(pool, rules.controls, open_)
+    required = _places(pool, rules.controls, open_, notes)
     known = pool.values[measured]
     if len(measured) < _FEWEST or not np.ptp(known, axis=0).all():
         return _first_batch(pool, open_, money, rules, limits, required, round, notes, random)
@@ -235,13 +236,16 @@ def _cells(pool: Pool, column: str) -> NDArray[np.str_]:
     return text_values(pool.frame[column])
 
 
-def _places(pool: Pool, names: Sequence[str], open_: Integers) -> list[int]:
+def _places(pool: Pool, names: Sequence[str], open_: Integers, notes: list[str]) -> list[int]:
     places = {str(pool.names[place]): int(place) for place in open_}
     unknown = [name for name in names if name not in pool.names]
     if unknown:
         close = nearest(unknown[0], pool.names.tolist())
         hint = f"Did you mean {close}?" if close else None
-        raise DataError(f"{listed(unknown)} is not in the pool", hint=hint)
+        what = f"{', '.join(map(repr, unknown[:8]))} is not in the pool"
+        raise DataError(what, where="controls", hint=hint)
+    if taken := [name for name in names if name not in places]:
+        notes.append(f"no controls, being measured, ordered or without a cost: {listed(taken)}")
     return [places[name] for name in names if name in places]
 
 

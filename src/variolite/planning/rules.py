@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
 
 from variolite.errors import DataError, nearest
 
@@ -37,9 +38,12 @@ class Rules:
             close = nearest(self.strategy, STRATEGIES)
             hint = f"Did you mean {close}?" if close else f"There are {', '.join(STRATEGIES)}"
             raise DataError(f"there is no strategy {self.strategy!r}", hint=hint)
-        if self.batch < 1 or self.fixed_cost < 0 or (self.batch_budget or 1.0) <= 0:
+        money = 1.0 if self.batch_budget is None else self.batch_budget
+        if self.batch < 1 or not (0 <= self.fixed_cost < inf and money > 0):
             hint = "A batch has at least one candidate, and money is not negative"
             raise DataError("impossible rules of a batch", hint=hint)
+        if not 0 <= self.seed < 2**32:
+            raise DataError(f"a seed of {self.seed}", hint="Give one from 0 to 4294967295")
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,8 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 CENTS = 100.0
+MOST_MONEY = 1e12
+"""More is no budget: whole cents and sums of them are exact below."""
 _MOST = 2_000  # Candidates of an integer programme: the best by score, and by score per cost.
 
 
@@ -45,7 +47,8 @@ class AtMost(Limit):
     def rows(self) -> tuple[Floats, float]:
         """A and b of A x <= b: a row for each value that too many have."""
         values, counts = np.unique(self.cells, return_counts=True)
-        return 1.0 * (self.cells == values[counts > self.most][:, None]), self.most
+        shared = values[(counts > self.most) & (values != "")]
+        return 1.0 * (self.cells == shared[:, None]), self.most
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +70,7 @@ def in_cents(cost: Floats, *, up: bool = True) -> Integers:
 
     A millionth of a cent is taken for a rounding error of the number: 0.07 costs 7 cents.
     """
-    cents = np.asarray(cost) * CENTS
+    cents = np.minimum(np.asarray(cost) * CENTS, 2.0**53)
     return (np.ceil(cents - 1e-6) if up else np.floor(cents + 1e-6)).astype(np.int64)
 
 
@@ -111,10 +114,10 @@ def choose(
         constraints=[LinearConstraint(csr_array(a), ub=b) for a, b in rows if len(a)],
         options={"time_limit": seconds, "mip_rel_gap": 1e-3},
     )
-    if found.x is None:
+    taken = places[found.x > 0.5] if found.x is not None else places[:0]
+    if not len(taken):
         titles = ", ".join(limit.title for limit in limits if limit.title) or "the limits"
         raise DataError(f"no batch keeps {titles}", hint="Loosen a limit or raise the budget")
-    taken = places[found.x > 0.5]
     assert cents[taken].sum() <= money, "the budget is exceeded"
     best_first: Integers = taken[np.argsort(-score[taken], kind="stable")]
     return best_first
