@@ -62,7 +62,17 @@ class ShortfallError(DataError):
     """Fewer results than asked for; ``written`` says whether those found are in the output."""
 
     exit_code = 3
-    written = False
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: str | None = None,
+        hint: str | None = None,
+        written: bool = False,
+    ) -> None:
+        super().__init__(what, where=where, hint=hint)
+        self.written = written
 
 
 class DataWarning(UserWarning):

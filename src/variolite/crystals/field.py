@@ -207,9 +207,7 @@ class CrystalField:
         write_structures(found, out, kind="symmetric_cif")
         if made.shortfall is not None:
             what = f"{made.shortfall.what}; these are written"
-            error = ShortfallError(what, where=str(out), hint=made.shortfall.hint)
-            error.written = True
-            raise error
+            raise ShortfallError(what, where=str(out), hint=made.shortfall.hint, written=True)
 
     def doctor(self, run: RunFolder, data: Paths | None, progress: Progress) -> CrystalHealth:
         from variolite.crystals.score_run import crystal_health

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -190,5 +189,5 @@ def simulate(
         tolerance=tolerance,
         limit=limit,
     )
-    simulate_table(cifs, out, settings, workers=workers or os.cpu_count() or 1, progress=PROGRESS)
+    simulate_table(cifs, out, settings, workers=workers, progress=PROGRESS)
     typer.echo(str(out))

@@ -90,7 +90,7 @@ class Journal:
         *,
         title: str,
         progress: Progress,
-        workers: int,
+        workers: int | None,
         limit: float = inf,
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),

@@ -53,7 +53,7 @@ def backtest(
     settings: Settings,
     strategies: Sequence[str] = (),
     *,
-    workers: int = 1,
+    workers: int | None = 1,
     progress: Progress | None = None,
 ) -> list[Replay]:
     """Replay every strategy under every seed; random, greedy and the default are always among them.

@@ -217,8 +217,6 @@ def backtest(
     Reports, over seeds, the share of the best 5 % that was found, the best value, the money
     spent, and whether intervals cover what they claim.
     """
-    import os
-
     from variolite.planning import backtest as replays
     from variolite.planning.page import backtest_page, backtest_text
     from variolite.planning.pool import read_pool
@@ -233,9 +231,7 @@ def backtest(
         PROGRESS.note(note)
     rules = Rules(batch=batch, fixed_cost=fixed_cost, at_most=_counts(at_most or []))
     settings = Settings(budget=budget, start=start, rounds=rounds, seeds=seeds, rules=rules)
-    found = replays.backtest(
-        read, settings, strategy or (), workers=workers or os.cpu_count() or 1, progress=PROGRESS
-    )
+    found = replays.backtest(read, settings, strategy or (), workers=workers, progress=PROGRESS)
     if out is not None:
         write_text_atomic(out, backtest_page(found, read, settings))
     summary = replays.summary(found)

@@ -338,20 +338,20 @@ def each_outcome(
     function: Callable[..., Any],
     tasks: Sequence[tuple[Any, ...]],
     *,
-    workers: int,
+    workers: int | None,
     limit: float,
     initializer: Callable[..., object] | None = None,
     initargs: tuple[Any, ...] = (),
 ) -> Iterator[tuple[int, Outcome]]:
     """Call a function with each of several tuples of arguments; yield place and outcome when done.
 
-    Some may fail or take too long: the others are not affected. Raises a DataError if worker
-    processes cannot be started.
+    ``workers`` is a number of processes, None for one per core. Some may fail or take too long:
+    the others are not affected. Raises a DataError if worker processes cannot be started.
     """
     if initializer is None:
         # The function goes along at the start, so that importing its module is no part of a task.
         initializer, initargs = id, (function,)
-    workers = min(workers, max(len(tasks), 1))
+    workers = min(workers or os.cpu_count() or 1, max(len(tasks), 1))
     with Workers(workers, limit=limit, initializer=initializer, initargs=initargs) as pool:
         places = {pool.submit(function, *task): place for place, task in enumerate(tasks)}
         for future in as_completed(places):

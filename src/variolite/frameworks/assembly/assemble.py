@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -243,7 +242,7 @@ def assemble_table(
             {candidate.name: (candidate, out) for candidate in candidates},
             title="assembling",
             progress=progress,
-            workers=workers or os.cpu_count() or 1,
+            workers=workers,
             limit=limit,
             initializer=_prepare,
             initargs=(UnitLibrary(library[unit] for unit in sorted(used & {*library})), nets),
@@ -276,13 +275,12 @@ def assemble_table(
     for reason, count in reasons.most_common(6):
         progress.note(f"{count:,} failed: {reason}")
     if not passed:
-        error = ShortfallError(
+        raise ShortfallError(
             f"none of {len(rows):,} candidates could be built",
             where=str(table),
             hint=f"See the column failure of {out / 'candidates.csv'}",
+            written=True,
         )
-        error.written = True
-        raise error
     return outcome
 
 

@@ -134,7 +134,7 @@ def describe_files(
             tasks,
             title=f"describing, in {len(_TASKS)} tasks a structure",
             progress=progress,
-            workers=workers or os.cpu_count() or 1,
+            workers=workers,
             limit=limit,
             initializer=silence,
         )
@@ -145,13 +145,12 @@ def describe_files(
     for line in _summary(frame):
         progress.note(line)
     if not frame["atoms"].is_not_null().any():
-        error = ShortfallError(
+        raise ShortfallError(
             f"none of {len(structures):,} structures could be read",
             where=str(out),
             hint=f"The first is {structures[0].file}: {structures[0].problem}",
+            written=True,
         )
-        error.written = True
-        raise error
     return frame
 
 

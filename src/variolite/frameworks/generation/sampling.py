@@ -255,11 +255,10 @@ def generate_table(
         if name in request.values and rows.height:
             progress.note(_hits(rows, name, request.values[name]))
     short = rows.height < number
-    if rows.height and not (short and all_or_nothing):
+    wanted = bool(rows.height) and not (short and all_or_nothing)
+    if wanted:
         write_table(rows, out)
     if short:
         what = f"{rows.height} of {number} frameworks were found among {drawn:,} drawn"
         hint = "ask for less, raise --tries, or raise --balance for rare metals and linkers"
-        error = ShortfallError(what, hint=hint)
-        error.written = bool(rows.height) and not all_or_nothing
-        raise error
+        raise ShortfallError(what, hint=hint, written=wanted)

@@ -50,7 +50,7 @@ def simulate_table(
     out: Path,
     settings: Settings,
     *,
-    workers: int = 1,
+    workers: int | None = None,
     progress: Progress | None = None,
 ) -> pl.DataFrame:
     """Simulate the structure in each CIF file, or in those in folders, and write a table.
@@ -108,13 +108,12 @@ def simulate_table(
     if len(doubtful) > _SHOWN:
         progress.note(f"and {len(doubtful) - _SHOWN:,} more, see the column problem")
     if missing := table[uptake].null_count():
-        error = ShortfallError(
+        raise ShortfallError(
             f"{missing:,} of {len(table):,} structures have no uptake",
             where=str(out),
             hint="The column problem says why",
+            written=True,
         )
-        error.written = True
-        raise error
     return table
 
 
