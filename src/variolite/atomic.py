@@ -52,6 +52,8 @@ def alone(path: Path) -> Iterator[bool]:
     Yields False where another process has it. Raises an OSError if that is what the system says.
     """
     lock = path.with_name(f".{path.name}.lock")
+    made = [folder for folder in lock.parents if not folder.exists()]
+    lock.parent.mkdir(parents=True, exist_ok=True)
     while True:
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
         free = try_lock(descriptor) is not False
@@ -64,16 +66,20 @@ def alone(path: Path) -> Iterator[bool]:
         if free:
             _remove(lock)
         os.close(descriptor)
+        for folder in made:
+            with suppress(OSError):  # something was written there
+                folder.rmdir()
 
 
 @contextmanager
 def placed(path: Path, *, folder: bool = False) -> Iterator[tuple[Path, int]]:
     """Yield a new, empty file or folder beside ``path``, and its descriptor; at the end it is put
-    there in one step.
+    there in one step. A missing folder around it is made.
 
     What killed processes left beside ``path`` is removed first. After an error there is nothing
     new, and what was at ``path`` is unchanged. Raises an OSError if that is what the system says.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
     for left in path.parent.glob(f".{escape(path.name)}.{_MARK}.tmp"):
         _remove_abandoned(left)
     temporary, descriptor = _locked_beside(path, folder)

@@ -75,7 +75,7 @@ def test_json_for_programs(files, score):
         ((*BESIDE, "--energies", "chgnet"), "--energies: energies need known phases"),
         ((*BESIDE, "--relax-steps", "5"), "--relax-steps: needs a potential"),
         ((*BESIDE, "--out", "here.docx"), "'.docx' files cannot be written"),
-        ((*BESIDE, "--out", "absent/x.json"), "the folder does not exist"),
+        ((*BESIDE, "--out", "known.csv/x.json"), "is no folder"),
         ((*BESIDE, "--hull", "known.csv"), "known.csv: has no column species_at_sites or"),
         (("--structures", "made/garbage.cif", "--reference", "known.csv"), "garbage.cif"),
     ],

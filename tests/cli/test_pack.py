@@ -76,7 +76,7 @@ def test_mistakes(program, folder, tmp_path, monkeypatch):
     (tmp_path / "nothing").mkdir()
     for data, out, more, message in (
         (folder, "set.csv", (), "Write --out"),
-        (folder, "no/a.crystals", (), "folder does not exist"),
+        (folder, "cifs/aaa.cif/a.crystals", (), "is no folder"),
         (folder, "a.crystals", ("--rejects", "a.docx"), "cannot be written"),
         ("cif", "a.crystals", (), "no such file. Did you mean 'cifs'?"),
         ("nothing", "a.crystals", (), "no structures were found"),

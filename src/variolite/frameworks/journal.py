@@ -34,6 +34,7 @@ class Journal:
         self.found: dict[str, Row] = {}
 
     def __enter__(self) -> Journal:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         self._file = self.path.open("a+b")
         try:
             self._resume()

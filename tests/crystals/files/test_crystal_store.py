@@ -113,12 +113,13 @@ def test_places_that_cannot_be_read_or_written(tmp_path):
         open_store(tmp_path / "none.crystals")
     with pytest.raises(DataError, match="cannot be read"):
         open_store(tmp_path)
-    with pytest.raises(DataError, match="folder does not exist"):
+    (tmp_path / "no").touch()
+    with pytest.raises(DataError, match="is no folder"):
         write_store(tmp_path / "no" / "a.crystals", textbook_crystals())
     odd = replace(textbook_crystals(), properties={"x": np.full(78, None, dtype=object)})
     with pytest.raises(DataError, match="neither numbers nor text"):
         write_store(tmp_path / "a.crystals", odd)
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [tmp_path / "no"]
 
 
 def test_a_large_set_opens_fast(tmp_path):

@@ -185,7 +185,7 @@ def test_places_that_cannot_be_written(tmp_path):
     for name, message in (
         ("a.docx", "cannot be written as .docx"),
         ("a.crystals.gz", "cannot be written as .gz"),
-        ("none/a.csv", "the folder does not exist"),
+        ("full/x/a.csv", "is no folder"),
         ("dir.csv", "is a folder"),
         ("full", "not an empty folder"),
         ("full/x", "not an empty folder"),

@@ -40,8 +40,9 @@ def test_failure_leaves_the_old_file_and_no_rubbish(tmp_path, monkeypatch):
 
 
 def test_refusals_before_and_while_writing(tmp_path):
+    (tmp_path / "file").touch()
     for name, message in (
-        ("no/t.csv", "does not exist"),
+        ("file/no/t.csv", "is no folder"),
         ("t.xlsx", "'.xlsx' files cannot be written.*Use one of"),
         (".", "is a folder"),
     ):
@@ -56,9 +57,13 @@ def test_refusals_before_and_while_writing(tmp_path):
     nested = pl.DataFrame({"a": [[1, 2]]})
     with pytest.raises(DataError, match=r"cannot be written as \.csv"):
         records.write_table(nested, tmp_path / "t.csv")
-    assert list(tmp_path.iterdir()) == []
-    records.write_table(nested, tmp_path / "t.parquet")
-    assert records.read_table(tmp_path / "t.parquet").equals(nested)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    # A folder is made when something is written in it.
+    path = tmp_path / "new" / "newer" / "t.parquet"
+    records.require_writable(path)
+    assert not (tmp_path / "new").exists()
+    records.write_table(nested, path)
+    assert records.read_table(path).equals(nested)
 
 
 def test_formulas_of_spreadsheets_are_guarded_and_read_back(tmp_path):

@@ -62,7 +62,7 @@ def _in_folder(folder: Path, names: list[str]) -> list[Path]:
         what = f"the folder for {len(names)} wells is there already, and not empty"
         raise DataError(what, where=str(folder), hint=hint)
     require_parent(folder)
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     stems: dict[str, str] = {}
     for name in names:
         stem = re.sub(r"[^\w.-]+", "_", name).lstrip(".") or "_"

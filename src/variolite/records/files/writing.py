@@ -116,10 +116,13 @@ def _require_place(path: Path) -> None:
 
 
 def require_parent(path: Path) -> None:
-    """Raise a DataError if the folder that is to hold ``path`` is missing or write-protected."""
-    folder = path.parent
+    """Raise a DataError if the folder that is to hold ``path`` cannot be, or be written to.
+
+    One that is missing is made when something is written.
+    """
+    folder = next(folder for folder in path.absolute().parents if folder.exists())
     if not folder.is_dir():
-        raise DataError("the folder does not exist", where=str(folder), hint="Create it first")
+        raise DataError("is no folder", where=str(folder), hint="Choose another place")
     if not os.access(folder, os.W_OK):
         hint = "Choose another place, or change its permissions"
         raise DataError("the folder is write-protected", where=str(folder), hint=hint)
