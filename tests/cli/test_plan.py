@@ -1,10 +1,14 @@
 """`variolite plan`: batches, campaigns and replays on made-up pools."""
 
 import json
+import re
 
 import numpy as np
 import polars as pl
 import pytest
+
+from variolite.planning import Columns, Target, read_pool
+from variolite.training import RunFolder
 
 
 def pool_of(rows=90, measured=25):
@@ -196,3 +200,24 @@ def test_costs_from_minutes(program, tmp_path):
     assert "Nothing" not in program.fails(
         "plan", "costs", "--pool", out, "--out", tmp_path / "x.csv"
     )
+
+
+def test_latents_of_a_run_are_features_that_do_not_know_the_target(example, tmp_path):
+    model = RunFolder(example.run).model()
+    frame = example.frame.head(60).with_row_index("id").with_columns(pl.col("id").cast(pl.String))
+    target = model.schema.numeric_names[0]
+    latents = []
+    for known in (20, 40):
+        given = frame.with_columns(pl.when(pl.int_range(pl.len()) < known).then(pl.col(target)))
+        pool = read_pool(given, Columns((Target(target),), run=example.run))
+        places = [i for i, n in enumerate(pool.feature_names) if re.fullmatch(r"latent \d+", n)]
+        latents.append(pool.features[:, places])
+    np.testing.assert_array_equal(*latents)
+    records = model.records(frame.drop(target))
+    expected = model.encode(records)[0]
+    np.testing.assert_allclose(latents[0][records.row], expected, rtol=1e-6)
+
+
+def test_latents_of_structures_are_refused(made, program, pool):
+    asked = ("plan", "--pool", pool, "--target", "uptake", "--budget", 5, "--latents", made.run)
+    assert "its latents are those of structures" in program.fails(*asked)

@@ -130,13 +130,13 @@ def assemble(
 @app.command()
 def page(
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Folder that assemble wrote, with simulated.csv.")
+        Path, typer.Argument(metavar="DIR", help="Folder that assemble wrote, with simulated*.csv.")
     ],
 ) -> None:
     """Write report.html of assembled candidates again.
 
-    Uptakes that `simulate DIR --out DIR/simulated.csv` wrote stand beside those that were
-    requested and predicted.
+    Uptakes that `simulate DIR --out DIR/simulated.csv` wrote, or several such tables, stand beside
+    those that were requested and predicted.
     """
     from variolite.frameworks.report.candidates_page import write_candidates_page
 
@@ -147,6 +147,13 @@ def page(
 def simulate(
     cifs: _Structures,
     out: Out,
+    only: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="TABLE",
+            help="Which of them: those in its column name, such as the batch of `variolite plan`.",
+        ),
+    ] = None,
     gas: Annotated[str, typer.Option(help="CO2 or N2.")] = "CO2",
     pressure: _Pressure = "1bar",
     temperature: _Temperature = 298.0,
@@ -179,7 +186,7 @@ def simulate(
     from variolite.frameworks.simulation.gcmc import Settings
     from variolite.frameworks.simulation.simulate import parse_pressure, simulate_table
 
-    keep_inputs("--out", out, cifs)
+    keep_inputs("--out", out, cifs, only)
     settings = Settings(
         gas=find_gas(gas).key,
         pressure=parse_pressure(pressure),
@@ -189,5 +196,5 @@ def simulate(
         tolerance=tolerance,
         limit=limit,
     )
-    simulate_table(cifs, out, settings, workers=workers, progress=PROGRESS)
+    simulate_table(cifs, out, settings, only=only, workers=workers, progress=PROGRESS)
     typer.echo(str(out))

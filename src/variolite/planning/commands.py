@@ -67,6 +67,14 @@ _Ignore = Annotated[
     list[str] | None,
     typer.Option("--ignore", metavar="COLUMN", help="No feature. May be repeated."),
 ]
+_Latents = Annotated[
+    Path | None,
+    typer.Option(
+        "--latents",
+        metavar="RUN",
+        help="Run whose latents join what candidates are told apart by.",
+    ),
+]
 _Fixed = Annotated[
     float, typer.Option("--fixed-cost", min=0.0, metavar="MONEY", help="Of every round.")
 ]
@@ -87,6 +95,15 @@ def batch(
     target: _Target,
     budget: _Budget,
     cost: _Cost = None,
+    results: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--results",
+            metavar="FILE",
+            help="Table of values by name, for targets that are empty in the pool: COLUMN, or "
+            "COLUMN_simulated as `frameworks simulate` writes it. May be repeated.",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -113,6 +130,7 @@ def batch(
     group: _Group = None,
     feature: _Feature = None,
     ignore: _Ignore = None,
+    latents: _Latents = None,
     at_most: _AtMost = None,
     share: Annotated[
         list[str] | None,
@@ -134,15 +152,16 @@ def batch(
 ) -> None:
     """Propose the next batch to measure: candidates, costs, what is expected, and why.
 
-    Enter results in the pool's target column and give the same command again: it continues from
-    what came back, and never exceeds the budget.
+    Enter results in the pool's target column, or by --results, and give the same command again: it
+    continues from what came back, and never exceeds the budget.
     """
     from variolite.planning.campaign import Campaign, kept_beside, require_own
     from variolite.planning.page import campaign_page
+    from variolite.planning.results import with_results
     from variolite.records import require_writable, write_table, write_text_atomic
 
     if out is not None:
-        keep_inputs("--out", out, pool)
+        keep_inputs("--out", out, pool, results)
         require_writable(out)
     rules = Rules(
         batch=size,
@@ -154,12 +173,15 @@ def batch(
         strategy=strategy,
         seed=seed,
     )
-    columns = _columns(target, cost, name, group, feature, ignore, worth)
+    columns = _columns(target, cost, name, group, feature, ignore, worth, latents)
     campaign = Campaign(columns, budget, rules)
+    source = one_or_many(pool)
+    if results:
+        source = with_results(source, one_or_many(results), columns)
     with kept_beside(out) as kept:
         if kept is not None and kept.exists():
             campaign.restore(kept)
-        found = campaign.propose(one_or_many(pool), progress=PROGRESS)
+        found = campaign.propose(source, progress=PROGRESS)
         for note in found.notes:
             PROGRESS.note(note)
         if out is not None and kept is not None:
@@ -203,6 +225,7 @@ def backtest(
     group: _Group = None,
     feature: _Feature = None,
     ignore: _Ignore = None,
+    latents: _Latents = None,
     at_most: _AtMost = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="HTML", help="Page with curves and tables.")
@@ -225,7 +248,7 @@ def backtest(
     if out is not None:
         keep_inputs("--out", out, pool)
         require_writable(out, also=[".html"])
-    columns = _columns(target, cost, name, group, feature, ignore, None)
+    columns = _columns(target, cost, name, group, feature, ignore, None, latents)
     read = read_pool(one_or_many(pool), columns)
     for note in read.notes:
         PROGRESS.note(note)
@@ -279,13 +302,13 @@ def costs(
     import polars as pl
 
     from variolite.planning import costs as costing
-    from variolite.records import read_table, require_writable, write_table
+    from variolite.records import load_table, require_writable, write_table
 
     keep_inputs("--out", out, pool)
     require_writable(out)
     if prices is None and minutes is None:
         raise DataError("nothing to work out", hint="Give --prices, --minutes or both")
-    frame = read_table(one_or_many(pool))
+    frame = load_table(one_or_many(pool), wells=False).frame
     parts = [frame]
     if prices is not None:
         table = costing.read_prices(prices)
@@ -315,6 +338,7 @@ def _columns(
     features: list[str] | None,
     ignore: list[str] | None,
     worth: float | None,
+    run: Path | None,
 ) -> Any:
     from variolite.planning.pool import Columns, Target
 
@@ -334,6 +358,7 @@ def _columns(
         group,
         tuple(features or ()),
         tuple(ignore or ()),
+        run,
     )
 
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from variolite.errors import DataError, nearest
-from variolite.records import numeric_values
+from variolite.records import Table, numeric_values
 from variolite.records.files.delimited import numbers_among
 from variolite.records.files.tables import load_table
 from variolite.records.records import SENTINELS, text_values
@@ -35,6 +35,8 @@ OBSERVED = ("measured", "simulated")
 """Kinds of values that count as observations."""
 NOT_OBSERVED = ("_predicted", "_requested")
 _DERIVED = ("_low", "_high", "_sd", "_error", "_n", "_kind", *NOT_OBSERVED)
+ORIGIN = "origin"
+"""Column that says which candidates are generated, where some are."""
 _MEMBERS = 40  # Most members of a category or set that are features, commonest first.
 _FEWEST = 3  # Candidates that a member needs.
 _SAME = 0.98  # Rank correlation from which a column is taken for the target itself,
@@ -68,7 +70,7 @@ class Columns:
     """What the columns of a pool mean.
 
     ``costs`` are added up, and are 1 each where there are none; ``features`` are all other
-    columns by default, less those in ``ignore``.
+    columns by default, less those in ``ignore``; the latents of a ``run`` join them.
     """
 
     targets: tuple[Target, ...]
@@ -77,6 +79,7 @@ class Columns:
     group: str | None = None
     features: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
+    run: Path | None = None
 
     def __post_init__(self) -> None:
         targets = [t.column for t in self.targets]
@@ -96,7 +99,8 @@ class Pool:
     where not measured, and their standard deviations; larger values are better: those to minimise
     have their sign changed. ``cost`` (N,) and its ends ``cost_low``, ``cost_high`` are in the
     unit of the cost columns, NaN where unknown. Rows of ``aside`` (N,) have a value that cannot be
-    read, and are neither learnt from nor proposed. ``notes`` say what was guessed or left out.
+    read, or are generated a second time, and are neither learnt from nor proposed. ``notes`` say
+    what was guessed or left out.
     """
 
     columns: Columns
@@ -135,16 +139,16 @@ def read_pool(source: Any, columns: Columns) -> Pool:
     Raises a DataError where a column is missing or most of one cannot be read, most names repeat,
     or a target is a prediction.
     """
-    text = [columns.name] if columns.name else [f(n) for n in _NAMES for f in _SPELLINGS]
-    table = load_table(source, text=text)
+    table = load_pool(source, columns)
     where = str(source[0] if isinstance(source, list) else source)
     if not isinstance(source, list | str | Path):
         where = "pool"
     named = (*(t.column for t in columns.targets), *columns.costs, *columns.features)
-    for name in filter(None, (*named, *columns.ignore, columns.name, columns.group)):
-        require_column(table.frame, name, where)
     read = _Reader(columns, table.units, where)
-    frame, aside = read.named(table.frame)
+    frame = read.candidates(table.frame)
+    for name in filter(None, (*named, *columns.ignore, columns.name, columns.group)):
+        require_column(frame, name, where)
+    frame, aside = read.named(frame)
     targets = [read.target(frame, target) for target in columns.targets]
     for _, odd in targets:
         aside |= odd
@@ -152,6 +156,13 @@ def read_pool(source: Any, columns: Columns) -> Pool:
     noise = np.stack([read.noise(frame, t.column) for t in columns.targets], 1)
     cost, low, high = read.costs(frame, columns.costs)
     features, feature_names = read.features(frame, values)
+    made = generated(frame)
+    if made.any() and ORIGIN not in frame.columns:
+        frame = frame.with_columns(pl.Series(ORIGIN, np.where(made, "generated", "given")))
+    same = _repeated(features, made & ~np.isfinite(values).all(axis=1))
+    if same.any():
+        text = f"{counted(int(same.sum()), 'generated candidate')} the same as others in all"
+        read.notes.append(f"{text} features: never proposed")
     return Pool(
         columns=columns,
         frame=frame,
@@ -163,11 +174,39 @@ def read_pool(source: Any, columns: Columns) -> Pool:
         cost=cost,
         cost_low=low,
         cost_high=high,
-        aside=aside,
+        aside=aside | same,
         groups=text_values(frame[columns.group]) if columns.group else None,
         units=dict(table.units),
         notes=tuple(read.notes),
     )
+
+
+def load_pool(source: Any, columns: Columns) -> Table:
+    """Read a table or several with names as text."""
+    text = [columns.name] if columns.name else [f(n) for n in _NAMES for f in _SPELLINGS]
+    return load_table(source, text=text, wells=False)
+
+
+def name_column(frame: pl.DataFrame, columns: Columns) -> str | None:
+    """Return the column of names: the one that is given, or looks like it."""
+    return columns.name or next((c for c in frame.columns if c.casefold() in _NAMES), None)
+
+
+def generated(frame: pl.DataFrame) -> Mask:
+    """Candidates that a model made, (N,): they have predictions or requests."""
+    found = np.zeros(len(frame), dtype=bool)
+    for column in (c for c in frame.columns if c.endswith(NOT_OBSERVED)):
+        found |= frame[column].is_not_null().to_numpy()
+    return found
+
+
+def _repeated(features: Floats, rows: Mask) -> Mask:
+    """Say which of some rows are the same as one of the others or one before them, (N,)."""
+    order = np.argsort(rows, kind="stable")
+    _, first = np.unique(features[order], axis=0, return_index=True)
+    repeated = rows.copy()
+    repeated[order[first]] = False
+    return repeated
 
 
 def require_column(frame: pl.DataFrame, name: str, where: str) -> None:
@@ -186,10 +225,21 @@ class _Reader:
         self.names: Names = np.empty(0, dtype=np.str_)
         self.notes: list[str] = []
 
+    def candidates(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Leave out rows that were not built; a target with requests only has no value yet."""
+        if "built" in frame.columns:
+            failed = (frame["built"].cast(pl.String).str.to_lowercase() == "false").fill_null(False)
+            frame = frame.filter(~failed)
+            if count := int(failed.sum()):
+                self.notes.append(f"left out, as not built: {counted(count, 'candidate')}")
+        for target in (t.column for t in self.columns.targets):
+            if f"{target}_requested" in frame.columns and target not in frame.columns:
+                frame = frame.with_columns(pl.lit(None, pl.Float64).alias(target))
+        return frame
+
     def named(self, frame: pl.DataFrame) -> tuple[pl.DataFrame, Mask]:
         """Find ``names``, of a column or row numbers; return one row for each, and those aside."""
-        known = (c for c in frame.columns if c.casefold() in _NAMES)
-        column = self.columns.name or next(known, None)
+        column = name_column(frame, self.columns)
         if column is None:
             self.notes.append("no column of names: candidates are called by their row, from 1")
             self.names = np.arange(1, len(frame) + 1).astype(np.str_)
@@ -243,6 +293,8 @@ class _Reader:
                     where=self.where,
                     hint="Empty it until it is measured",
                 )
+            if count := int((np.char.lower(kinds) == "simulated").sum()):
+                self.notes.append(f"simulated: {counted(count, 'value')} of {column}")
         unit = self.units.get(column) or ""
         most = {"%": 100.0, "fraction": 1.0}.get(unit, np.inf)
         negative_possible = not unit or unit in ("degC", "mV", "eV", "eV/atom", "kJ/mol", "V")
@@ -255,13 +307,14 @@ class _Reader:
 
     def noise(self, frame: pl.DataFrame, column: str) -> Floats:
         """Return the standard deviation that stands beside a target, 0 where there is none."""
-        for name in (f"{column}_sd", f"{column}_error"):
+        noise = np.zeros(len(frame))
+        for name in (f"{column}_error", f"{column}_sd"):
             if name in frame.columns:
                 values, odd = self._numbers(frame[name])
                 odd |= values < 0
                 self._note(f"not used, as {name} is not a number from 0 on", [name], odd, frame)
-                return np.where(odd | np.isnan(values), 0.0, values)
-        return np.zeros(len(frame))
+                noise = np.where(odd | np.isnan(values), noise, values)
+        return noise
 
     def costs(self, frame: pl.DataFrame, columns: Sequence[str]) -> tuple[Floats, Floats, Floats]:
         """Add up the cost columns, and their low and high ends where those are given."""
@@ -296,7 +349,13 @@ class _Reader:
         chosen = [*dict.fromkeys(columns.features)] or _free_columns(frame, columns)
         parts, labels = list[Floats](), list[str]()
         left_out, same, missing = list[str](), list[str](), list[str]()
+        measured: Mask = np.asarray(np.isfinite(values).all(axis=1))
+        kinds = [rows for rows in (measured, ~measured, generated(frame)) if rows.any()]
         for name in chosen:
+            empty = frame[name].is_null().to_numpy()
+            if any(empty[rows].all() for rows in kinds):
+                left_out.append(name)  # It cannot compare one kind with another.
+                continue
             encoded = _encoded(self._described(frame[name], missing))
             found = {key: v for key, v in encoded.items() if np.nanmax(v) > np.nanmin(v)}
             if not found:
@@ -307,6 +366,15 @@ class _Reader:
                 continue
             parts += found.values()
             labels += [f"{name} {key}".strip() for key in found]
+        if columns.run is not None:
+            from variolite.planning.latents import latents_of
+
+            # No row's latents may know its own value.
+            latents = latents_of(columns.run, frame.drop(t.column for t in columns.targets))
+            for place, column in enumerate(latents.T, start=1):
+                encoded = _encoded(pl.Series(column))
+                parts += encoded.values()
+                labels += [f"latent {place} {key}".strip() for key in encoded]
         if missing:
             self.notes.append(f"read as missing, as not a number: {listed(missing)}")
         if left_out:
@@ -374,7 +442,8 @@ def _free_columns(frame: pl.DataFrame, columns: Columns) -> list[str]:
     """Return the columns that have no other meaning."""
     targets = [t.column for t in columns.targets]
     taken = {*targets, *columns.costs, *columns.ignore, columns.name}
-    derived = {f"{c}{end}" for c in (*targets, *columns.costs) for end in _DERIVED}
+    predicted = [c.removesuffix("_predicted") for c in frame.columns if c.endswith("_predicted")]
+    derived = {f"{c}{end}" for c in (*targets, *columns.costs, *predicted) for end in _DERIVED}
     return [
         c
         for c in frame.columns

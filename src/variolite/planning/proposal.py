@@ -13,7 +13,7 @@ from scipy.stats import norm
 
 from variolite.errors import DataError, ShortfallError, nearest
 from variolite.planning import acquisition
-from variolite.planning.pool import NOT_OBSERVED, Pool, listed, require_column
+from variolite.planning.pool import Pool, generated, listed, require_column
 from variolite.planning.rules import Rules
 from variolite.planning.selection import AtMost, Share, choose
 from variolite.planning.strategies import STRATEGIES, View
@@ -148,7 +148,7 @@ def propose(
         batch=rules.batch,
         total=len(pool),
         round=round,
-        generated=_generated(pool)[places],
+        generated=generated(pool.frame)[places],
         random=random,
     )
     score = STRATEGIES[rules.strategy](view)
@@ -247,14 +247,6 @@ def _places(pool: Pool, names: Sequence[str], open_: Integers, notes: list[str])
     if taken := [name for name in names if name not in places]:
         notes.append(f"no controls, being measured, ordered or without a cost: {listed(taken)}")
     return [places[name] for name in names if name in places]
-
-
-def _generated(pool: Pool) -> NDArray[np.bool_]:
-    """Candidates that a model made: they carry predictions or requests."""
-    found = np.zeros(len(pool), dtype=bool)
-    for column in (c for c in pool.frame.columns if c.endswith(NOT_OBSERVED)):
-        found |= pool.frame[column].is_not_null().to_numpy()
-    return found
 
 
 def _first_batch(

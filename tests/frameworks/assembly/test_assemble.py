@@ -61,6 +61,8 @@ def test_each_candidate_ends_as_a_cif_or_a_named_failure(table, units, tmp_path)
     assert result["net_built"][1] == "pcu"  # dia has no vertex with six arms
     assert result["a_requested"].to_list() == [99.0] * 6
     assert result["a"][0] == pytest.approx(12.48, abs=0.1)
+    assert result["formula"].to_list()[:3] == ["C24H12O13Zn4", "C20H12N2O8Zn2", None]
+    assert result["metals"].to_list()[:3] == ["Zn", "Zn", None]
     # A cube of 12.5 A without its node and linkers along the edges.
     assert 6 < result["largest_cavity_diameter"][0] < 14
     assert 0.6 < result["void_fraction"][0] < 0.9

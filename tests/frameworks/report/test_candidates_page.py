@@ -116,7 +116,7 @@ def test_structures_are_turned_about_their_metals(species):
 def test_simulated_values_stand_beside_requests(folder):
     pl.DataFrame(
         {"name": ["good"], "co2_uptake_simulated": [3.5], "co2_uptake_simulated_error": [0.25]}
-    ).write_csv(folder / "simulated.csv")
+    ).write_csv(folder / "simulated_1.csv")
     result = CliRunner().invoke(app, ["page", str(folder)])
     assert result.exit_code == 0, result.output
     page = read_page((folder / "report.html").read_text())
@@ -127,7 +127,7 @@ def test_simulated_values_stand_beside_requests(folder):
         if svg.attributes.get("aria-label", "").startswith("Requested")
     ]
     assert "simulated" in [text.text() for text in drawing.find("text")]
-    pl.DataFrame({"name": ["good"], "uptake": [3.5]}).write_csv(folder / "simulated.csv")
+    pl.DataFrame({"name": ["good"], "uptake": [3.5]}).write_csv(folder / "simulated_1.csv")
     with pytest.raises(DataError, match="no table of simulated values"):
         candidates_page(folder, {})
 

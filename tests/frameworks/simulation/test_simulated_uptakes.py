@@ -157,6 +157,22 @@ def test_nothing_is_lost_when_one_fails_or_the_command_is_interrupted(tmp_path):
     assert not journal.exists()
 
 
+def test_a_batch_says_which_structures_are_simulated(tmp_path):
+    pytest.importorskip("raspalib", reason="the package raspalib is not installed")
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.cif").write_text(HELIUM)
+    entry = [str(tmp_path / "b.cif"), {"uptake": 12.5, "error": 0.5, "problem": ""}]
+    journal = tmp_path / "out.csv.unfinished"
+    journal.write_text(f"{json.dumps(SHORT.record())}\n{json.dumps(entry)}\n")
+    batch = tmp_path / "batch.csv"
+    pl.DataFrame({"name": ["b"], "why": ["control"]}).write_csv(batch)
+    table = simulate_table([tmp_path], tmp_path / "out.csv", SHORT, only=batch)
+    assert table["name"].to_list() == ["b"]
+    pl.DataFrame({"name": ["b", "c"]}).write_csv(batch)
+    with pytest.raises(DataError, match=r"no CIF files of 1, such as c"):
+        simulate_table([tmp_path], tmp_path / "out.csv", SHORT, only=batch)
+
+
 def test_files_have_to_be_cifs(tmp_path):
     pytest.importorskip("raspalib", reason="the package raspalib is not installed")
     (tmp_path / "note.txt").write_text("no structure")

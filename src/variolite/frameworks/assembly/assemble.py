@@ -22,7 +22,7 @@ import polars as pl
 
 from variolite import __version__
 from variolite.crystals.crystals import Crystal, Crystals, cell_parameters
-from variolite.crystals.elements import densities
+from variolite.crystals.elements import METALLIC, SYMBOLS, densities, symbols_of
 from variolite.crystals.files.writing import file_names, to_cif
 from variolite.crystals.geometry.periodic import reduce_cells
 from variolite.errors import DataError, ShortfallError
@@ -34,8 +34,13 @@ from variolite.frameworks.assembly.compatibility import (
 from variolite.frameworks.assembly.nets import Nets, UnusableNetError, all_nets
 from variolite.frameworks.assembly.placement import CollapsedError, build
 from variolite.frameworks.assembly.structure_checks import CHECKS, check_structure
-from variolite.frameworks.assembly.unit_library import UnitLibrary, library_of, read_units
-from variolite.frameworks.columns import CELL, PORES, split
+from variolite.frameworks.assembly.unit_library import (
+    UnitLibrary,
+    hill_formula,
+    library_of,
+    read_units,
+)
+from variolite.frameworks.columns import CELL, PORES, join, split
 from variolite.frameworks.description.pores import measure_pores
 from variolite.frameworks.journal import Journal, Row
 from variolite.optional import require
@@ -55,7 +60,7 @@ _COLUMNS: Mapping[str, type[pl.DataType]] = {
     **dict.fromkeys(("failure", "failed_checks"), pl.String),
     "first_attempt": pl.Boolean,
     "seconds": pl.Float64,
-    **dict.fromkeys(("file", "net_built", "units_built"), pl.String),
+    **dict.fromkeys(("file", "net_built", "units_built", "formula", "metals"), pl.String),
     "atoms": pl.Int64,
     **dict.fromkeys((*CELL, "volume", "density", *PORES), pl.Float64),
 }
@@ -188,6 +193,8 @@ def _carry_out(candidate: Candidate, folder: Path) -> Row:
     if result.crystal is not None:
         (crystal,) = crystals = reduce_cells(Crystals.of([result.crystal]))
         row |= {"file": f"{candidate.name}.cif", "atoms": len(crystal)}
+        row["formula"] = hill_formula(symbols_of(crystal.species).tolist())
+        row["metals"] = join(SYMBOLS[z] for z in crystal.species[METALLIC[crystal.species]])
         row |= zip(CELL, np.round(cell_parameters(crystals.lattices)[0], 4).tolist(), strict=True)
         row["volume"] = round(float(crystals.volumes[0]), 3)
         row["density"] = round(float(densities(crystals)[0]), 4)

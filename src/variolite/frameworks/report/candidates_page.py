@@ -25,7 +25,7 @@ from variolite.frameworks.report.candidate_table import (
 )
 from variolite.frameworks.report.generation_figures import called, requests_figure
 from variolite.optional import is_there
-from variolite.records import read_table, write_text_atomic
+from variolite.records import load_table, read_table, write_text_atomic
 from variolite.report.figures import share_whisker
 from variolite.report.formatting import counted, decimals, significant, unit_after
 from variolite.report.page import (
@@ -55,8 +55,8 @@ def write_candidates_page(folder: Path, units: Mapping[str, Unit] | None = None)
     """Write report.html of a folder that `assemble` filled: outcome, table, structures.
 
     ``units`` are those of the candidates, read from where provenance.json says if not given.
-    Simulated values are taken from simulated.csv there, as `simulate` writes it. Raises a
-    DataError where there are no candidates.
+    Simulated values are taken from simulated.csv there, as `simulate` writes it, or several such
+    tables. Raises a DataError where there are no candidates.
     """
     out = folder / "report.html"
     write_text_atomic(out, candidates_page(folder, units))
@@ -75,7 +75,7 @@ def candidates_page(folder: Path, units: Mapping[str, Unit] | None = None) -> st
     frame = frame.with_columns(
         pl.col("built", "first_attempt") == "true", pl.col("failed_checks").fill_null("")
     )
-    frame = _with_simulated(frame, folder / "simulated.csv")
+    frame = _with_simulated(frame, sorted(folder.glob("simulated*.csv")))
     try:
         record = read_object(place) if place.is_file() else {}
     except (ValueError, OSError) as error:
@@ -114,15 +114,15 @@ def candidates_page(folder: Path, units: Mapping[str, Unit] | None = None) -> st
     )
 
 
-def _with_simulated(frame: pl.DataFrame, path: Path) -> pl.DataFrame:
-    if not path.is_file():
+def _with_simulated(frame: pl.DataFrame, paths: list[Path]) -> pl.DataFrame:
+    if not paths:
         return frame
-    found = read_table(path, text=("name",))
+    found = load_table(paths, text=("name",), wells=False).frame
     values = [name for name in found.columns if name.endswith(("_simulated", "_simulated_error"))]
     values = [name for name in values if name not in frame.columns]
     if "name" not in found.columns or not values:
         hint = "Give what `variolite frameworks simulate` wrote"
-        raise DataError("this is no table of simulated values", where=str(path), hint=hint)
+        raise DataError("this is no table of simulated values", where=str(paths[0]), hint=hint)
     one_each = found.select("name", *values).unique("name", keep="first")
     return frame.join(one_each, on="name", how="left", maintain_order="left")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +21,9 @@ from variolite.frameworks.simulation.force_field import find_gas
 from variolite.frameworks.simulation.gcmc import Settings, load_raspalib, simulate
 from variolite.optional import require
 from variolite.progress import Progress
-from variolite.records import require_writable, write_table
+from variolite.records import read_table, require_writable, write_table
 from variolite.records.files.writing import write_text_atomic
+from variolite.records.records import text_values
 from variolite.records.units import can_convert, convert, kindred
 
 _LARGEST = Limits(max_atoms=5000)
@@ -50,13 +51,15 @@ def simulate_table(
     out: Path,
     settings: Settings,
     *,
+    only: Path | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> pl.DataFrame:
     """Simulate the structure in each CIF file, or in those in folders, and write a table.
 
-    The settings go to ``NAME.settings.json`` beside it. Raises a `ShortfallError` once all is
-    written, if a structure has no uptake.
+    ``only`` is a table whose column ``name`` says which of them. The settings go to
+    ``NAME.settings.json`` beside it. Raises a `ShortfallError` once all is written, if a structure
+    has no uptake.
     """
     progress = progress or Progress()
     if not _PRESSURES[0] <= settings.pressure <= _PRESSURES[1]:
@@ -70,6 +73,8 @@ def simulate_table(
     if not files:
         where, hint = ", ".join(map(str, paths)) or None, "Give CIF files or folders of them"
         raise DataError("there are no CIF files", where=where, hint=hint)
+    if only is not None:
+        files = _named(files, only)
     with Journal(beside(out), record) as journal:
         rows = journal.rows(
             simulate_file,
@@ -88,7 +93,7 @@ def simulate_table(
             pl.DataFrame([*rows.values()], schema=known)
             .rename({"uptake": uptake, "error": f"{uptake}_error"})
             .select(
-                pl.Series("name", [Path(file).name.partition(".cif")[0] for file in files]),
+                pl.Series("name", [_name(file) for file in files]),
                 pl.Series("file", files),
                 pl.all(),
                 gas=pl.lit(gas),
@@ -115,6 +120,19 @@ def simulate_table(
             written=True,
         )
     return table
+
+
+def _name(file: str) -> str:
+    return Path(file).name.partition(".cif")[0]
+
+
+def _named(files: Sequence[str], table: Path) -> list[str]:
+    """Return the files of the structures that a table names; a DataError where one is absent."""
+    names = set(text_values(read_table(table, columns=["name"], text=["name"])["name"]).tolist())
+    if absent := sorted(names - {_name(file) for file in files}):
+        what = f"there are no CIF files of {len(absent):,}, such as {absent[0]}"
+        raise DataError(what, where=str(table), hint="Give all folders that hold them")
+    return [file for file in files if _name(file) in names]
 
 
 def simulate_file(file: str, settings: Settings) -> Row:

@@ -61,10 +61,12 @@ def stack(
     read: Callable[[Path], Table],
     schema: Schema | None,
     mapping: Mapping[str, str],
+    wells: bool = True,
 ) -> Table:
     """Read files and stack their rows; those that cannot be used are named and left out.
 
-    Columns get the header and the unit of the first file that holds them.
+    Columns get the header and the unit of the first file that holds them. With ``wells`` a file
+    that names no well is taken for one.
     """
     group = schema.group if schema else None
     well_header = (mapping.get(group.name) or group.source or group.name) if group else "WELL"
@@ -84,7 +86,7 @@ def stack(
             where = str(path) if error.where in (None, str(path)) else f"{path}: {error.where}"
             failed.append(DataError(error.what, where=where, hint=error.hint))
             continue
-        if _WELL not in keys and (schema is None or group):
+        if wells and _WELL not in keys and (schema is None or group):
             unnamed.append(path.name)
             names[_WELL] = headers.get(_WELL, well_header)
             columns.insert(0, pl.Series(names[_WELL], [path.stem] * table.frame.height))
@@ -110,10 +112,15 @@ def stack(
         notes.append(
             f"{len(unnamed)} files name no {well_header} and are taken for one each: {listed}"
         )
+    missing: dict[int, list[str]] = {}
     for header in frame.columns:
         lacking = sum(header not in part.columns for part in frames.values())
+        missing.setdefault(lacking, []).append(header)
+    for lacking, absent in sorted(missing.items()):
         if lacking:
-            notes.append(f"{header} is missing in {lacking} of {len(frames)} files")
+            more = f" and {len(absent) - 8} more" if len(absent) > 8 else ""
+            what = f"{', '.join(absent[:8])}{more} {'are' if absent[1:] else 'is'} missing"
+            notes.append(f"{what} in {lacking} of {len(frames)} files")
     for note in notes:
         warnings.warn(note, DataWarning, stacklevel=4)
     heights = [part.height for part in frames.values()]

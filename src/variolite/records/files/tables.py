@@ -147,12 +147,14 @@ def load_table(
     schema: Schema | None = None,
     mapping: Mapping[str, str] | None = None,
     most_bytes: int | None = None,
+    wells: bool = True,
 ) -> Table:
     """Read a table with its units; see `read_table`.
 
     With a ``schema`` (and table columns by meaning in ``mapping``) the columns of several files
     go together that hold the same meaning. Of delimited text beyond ``most_bytes`` in a file the
-    first rows are read, with a warning.
+    first rows are read, with a warning. With ``wells`` a file of several that names no well is
+    taken for one.
     """
     if isinstance(source, Table):
         return source
@@ -164,7 +166,7 @@ def load_table(
         return _finished(frame, units, str(path), text, nulls)
 
     paths, many = find_tables(source, _READERS)
-    return stack(paths, read, schema, mapping or {}) if many else read(paths[0])
+    return stack(paths, read, schema, mapping or {}, wells) if many else read(paths[0])
 
 
 def _finished(
