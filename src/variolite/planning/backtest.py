@@ -15,8 +15,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from variolite.errors import DataError, ShortfallError
+from variolite.planning.campaign import Campaign
 from variolite.planning.pool import Pool
-from variolite.planning.proposal import fit_surrogates, propose
+from variolite.planning.proposal import fit_surrogates
 from variolite.planning.rules import DEFAULT, Settings
 from variolite.planning.strategies import TOP
 from variolite.planning.surrogate import Surrogate
@@ -108,36 +109,26 @@ def replay(pool: Pool, settings: Settings, strategy: str, seed: int) -> Replay:
     seen[first] = True
     reachable = values.max()
     top = values >= np.sort(values)[-max(1, round(TOP * len(values)))]
-    places = {name: place for place, name in enumerate(truth.names.tolist())}
     rules = replace(settings.rules, strategy=strategy, seed=seed)
+    campaign = Campaign(pool.columns, settings.budget, rules)
     # Intervals are the same whatever the strategy; it is ours that has to live with them.
     folds = _FOLDS if strategy == DEFAULT else 0
     rows: list[tuple[float, float, float, float]] = []
-    spent, number = 0.0, 0
     while True:
         masked = replace(truth, values=np.where(seen[:, None], truth.values, np.nan))
         surrogates = fit_surrogates(masked, np.flatnonzero(seen), seed, folds)
         coverage = _coverage(surrogates[0], pool, held_out) if folds else np.nan
+        spent = settings.budget - campaign.left
         rows.append((spent, values[seen].max(), float(seen[top].mean()), coverage))
-        if settings.rounds is not None and number >= settings.rounds:
+        if settings.rounds is not None and campaign.round >= settings.rounds:
             break
-        number += 1
-        left = settings.budget - spent - rules.fixed_cost
         try:
-            batch = propose(
-                masked,
-                left,
-                rules,
-                round=number,
-                share=left / settings.budget,
-                surrogates=surrogates,
-            )
+            batch = campaign.propose(masked, surrogates=surrogates)
         except (ShortfallError, DataError):
             break  # Nothing left to measure, or to pay for it.
         if not batch.names:
             break
-        spent += batch.cost + rules.fixed_cost
-        seen[[places[name] for name in batch.names]] = True
+        seen |= np.isin(truth.names, batch.names)
     sign = pool.columns.targets[0].sign
     spending, best, recall, covered = (np.array(column) for column in zip(*rows, strict=True))
     return Replay(strategy, seed, spending, sign * best, recall, covered, float(sign * reachable))

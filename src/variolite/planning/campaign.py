@@ -27,6 +27,7 @@ from variolite.planning.pool import OBSERVED, Columns, Pool, listed, read_pool
 from variolite.planning.proposal import Proposal, propose
 from variolite.planning.rules import Rules
 from variolite.planning.selection import MOST_MONEY
+from variolite.planning.surrogate import Surrogate
 from variolite.progress import Progress
 from variolite.records import read_table, write_text_atomic
 
@@ -178,11 +179,17 @@ class Campaign:
             if names
         ]
 
-    def propose(self, source: Any, *, progress: Progress | None = None) -> Proposal:
+    def propose(
+        self,
+        source: Any,
+        *,
+        surrogates: tuple[Surrogate, ...] = (),
+        progress: Progress | None = None,
+    ) -> Proposal:
         """Settle what came back, and propose the next batch; its money is committed.
 
         Where nothing came back since, the last batch is planned again, and what is in it no more
-        is withdrawn.
+        is withdrawn. ``surrogates`` are fitted where none are given.
         """
         pool = self.pool(source)
         notes = self.receive(pool)
@@ -204,6 +211,7 @@ class Campaign:
             round=len(fixed) + 1,
             pending=sorted(taken),
             share=left / self.budget,
+            surrogates=surrogates,
             progress=progress,
         )
         names = {*proposal.names}
