@@ -37,9 +37,11 @@ _FIGURES = {
     "regret": "short of the best",
     "spent": "spent",
     "area_under_recall": "mean recall over money",
+}
+_SHOWN = {
+    **{key: _FIGURES[key] for key in ("recall_top5", "best_found", "spent")},
     "coverage_90": "90 % intervals hold",
 }
-_SHOWN = ("recall_top5", "best_found", "spent", "coverage_90")
 _GRID = 60
 
 
@@ -65,7 +67,9 @@ def campaign_page(campaign: Campaign, proposal: Proposal, title: str) -> str:
 
 def _batch(campaign: Campaign, proposal: Proposal) -> list[Block]:
     head, rows = _laid_out(campaign, proposal.table, "why")
-    blocks: list[Block] = [Table(head, rows, numbers_from=2, sortable=True)]
+    blocks: list[Block] = [Paragraph("Nothing is ordered.", "missing")]
+    if rows:
+        blocks = [Table(head, rows, numbers_from=2, sortable=True)]
     target = campaign.columns.targets[0].column
     if f"{target}_predicted" in proposal.table.columns:
         blocks.append(
@@ -73,7 +77,7 @@ def _batch(campaign: Campaign, proposal: Proposal) -> list[Block]:
                 "expected",
                 _expected(proposal, target),
                 "Expected value with its 90 % interval against cost: blue is the batch, grey the "
-                "best of those left out.",
+                "best of those left out, dashed the best value so far.",
             )
         )
     return blocks
@@ -112,7 +116,9 @@ def _expected(proposal: Proposal, target: str) -> Markup:
         axes.errorbar(
             table["cost_high"].to_numpy(), middle, ends, fmt="o", ms=5, color=colour, lw=1.2
         )
-    axes.set(xlabel="cost", ylabel=target)
+    if proposal.best is not None:
+        axes.axhline(proposal.best, color=MUTED, lw=1, ls="--")
+    axes.set(xlabel="cost, at most", ylabel=target)
     return to_svg(figure, "Expected values and costs")
 
 
@@ -162,7 +168,7 @@ def _calibration(proposal: Proposal) -> list[Block]:
 
 def backtest_text(found: Mapping[str, Any]) -> str:
     """Lay out the summary of replays as a table."""
-    header = ("strategy", *(_FIGURES[key] for key in _SHOWN))
+    header = ("strategy", *_SHOWN.values())
     rows = []
     for name, entry in found["strategies"].items():
         cells = [_with_interval(entry, key) for key in _SHOWN]
@@ -200,7 +206,9 @@ def backtest_page(replays: Sequence[Replay], pool: Pool, settings: Settings) -> 
     ends = f"{percent(best['recall_top5_low'])} to {percent(best['recall_top5_high'])}"
     sentences = [
         f"With {settings.budget:,.2f} to spend, {DEFAULT} finds {shares[DEFAULT]} of the best 5 % "
-        f"({ends}), greedy {shares['greedy']} and drawing at random {shares['random']}"
+        f"({ends}), greedy {shares['greedy']} and drawing at random {shares['random']}.",
+        f"Its 90 % intervals hold for {percent(best['coverage_90'])} of the rows held out "
+        f"({percent(best['coverage_90_low'])} to {percent(best['coverage_90_high'])}).",
     ]
     about = (
         f"{counted(len(pool), 'candidate')}, {settings.start} known at the start, "
@@ -230,7 +238,7 @@ def _curves(replays: Sequence[Replay], target: str) -> Markup:
         for axes, values in zip(drawn, (recall, regret), strict=True):
             _band(axes, grid, values, colours[name], strong=name == DEFAULT)
     drawn[0].set(xlabel="money spent", ylabel="found of the best 5 %", ylim=(0, 1))
-    drawn[1].set(xlabel="money spent", ylabel=f"{target}: best there is less best found")
+    drawn[1].set(xlabel="money spent", ylabel=f"short of the best, {target}")
     key = [(name, colours[name]) for name in names]
     legend(figure, key, 54, 72 * figure.get_figheight() - 28, WIDTH - 54)
     return to_svg(figure, "Recall and regret against money")

@@ -51,6 +51,8 @@ class Proposal:
     verdict: str
     calibration: dict[int, float]
     notes: list[str]
+    best: float | None = None
+    """Best value so far of the first target."""
 
     @property
     def names(self) -> list[str]:
@@ -179,6 +181,7 @@ def propose(
         verdict=_verdict(pool, most, gain, sum(costs) + rules.fixed_cost),
         calibration=surrogates[0].calibration,
         notes=notes,
+        best=pool.columns.targets[0].sign * view.best,
     )
 
 
@@ -381,9 +384,10 @@ def _verdict(pool: Pool, most: float | None, gain: tuple[float, float, float], c
             f"Stop: no candidate is expected to bring what it costs; the best brings {most:.0%} of "
             "its cost. Nothing is ordered."
         )
+    ends = f"{low:.3g} to {high:.3g}" if high > 0 else "above 0 in fewer than 1 case of 20"
     text = (
         "the best of this batch is expected to be better than the best so far by "
-        f"{mean:.3g}{unit_after(unit)} ({low:.3g} to {high:.3g}), for {cost:,.2f}"
+        f"{mean:.3g}{unit_after(unit)} ({ends}), for {cost:,.2f}"
     )
     if target.worth is None:
         per = mean / cost if cost else float("inf")
