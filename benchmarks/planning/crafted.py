@@ -19,12 +19,14 @@ import numpy as np
 from benchmarks.pages import RESULTS, command, provenance, table, write_page
 from benchmarks.planning.surrogates import KINDS
 from benchmarks.planning.tables import Candidates, Floats, crafted
+from numpy.typing import NDArray
 
 from variolite.planning import acquisition
 
 START, ROUNDS, BATCH, SHARE = 30, 7, 10, 0.05
 DEFAULT = "look-ahead, default"
 
+Places = NDArray[np.int64]
 Score = Callable[[Floats, Floats, Floats, Floats, int, int], Floats]
 """From mean, sd, covariance, measured values, number sought and evaluations that follow."""
 
@@ -55,6 +57,13 @@ STRATEGIES = {
 AGAINST = ("greedy, default", "UCB, default", "greedy, trees", "UCB, trees")
 
 
+def split(number: int, seed: int) -> tuple[np.random.Generator, Places, Places, Places]:
+    """Return the draws of a seed, rows of the pool, rows held out, and places in the pool known."""
+    random = np.random.default_rng(seed)
+    pool, held_out = np.split(random.permutation(number), [number - number // 5])
+    return random, pool, held_out, random.permutation(len(pool))[:START]
+
+
 def replay(
     data: Candidates,
     target: Floats,
@@ -66,13 +75,10 @@ def replay(
     calibrate: bool = False,
 ) -> dict[str, Any]:
     """Replay one campaign; without a score the picks are random."""
-    random = np.random.default_rng(seed)
-    order = random.permutation(len(target))
-    pool, held_out = order[: len(order) - len(order) // 5], order[len(order) - len(order) // 5 :]
+    random, pool, held_out, seen = split(len(target), seed)
     x, y = data.features[pool], target[pool]
     sought = round(SHARE * len(pool))
     best = set(np.argsort(-y)[:sought].tolist())
-    seen = random.permutation(len(pool))[:START]
     recall, coverage, claimed = [len(best & set(seen.tolist())) / sought], [], []
     while len(seen) < START + budget:
         left = np.setdiff1d(np.arange(len(pool)), seen)
