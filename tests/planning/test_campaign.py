@@ -7,6 +7,7 @@ import pytest
 from variolite.errors import DataError, ShortfallError
 from variolite.planning import Campaign, Columns, Rules, Target
 from variolite.planning.campaign import Order
+from variolite.planning.page import campaign_page
 
 COLUMNS = Columns((Target("uptake"),), costs=("cost",))
 
@@ -242,13 +243,16 @@ def test_without_anything_to_learn_from_a_batch_is_spread(made_up, values):
 
 def test_worth_says_when_to_stop(made_up):
     frame, _ = made_up
-    dear, cheap = (
-        Campaign(Columns((Target("uptake", worth=worth),), costs=("cost",)), 900.0).propose(frame)
+    campaigns = [
+        Campaign(Columns((Target("uptake", worth=worth),), costs=("cost",)), 900.0)
         for worth in (0.001, 1e6)
-    )
+    ]
+    dear, cheap = (campaign.propose(frame) for campaign in campaigns)
     assert dear.verdict.startswith("Stop")
     assert dear.names == []
     assert set(dear.rest["why_not"]) == {"brings less than it costs"}
+    assert "Nothing is ordered.</p>" in campaign_page(campaigns[0], dear, "batch")
+    assert dear.best == frame["uptake"].max()
     assert cheap.verdict.startswith("Continue")
 
 
