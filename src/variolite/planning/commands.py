@@ -21,71 +21,43 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-_Pool = Annotated[
-    list[Path],
-    typer.Option("--pool", metavar="FILE", help="Table of candidates. May be repeated."),
-]
+_Texts = list[str] | None
+
+
+def _option(flag: str, metavar: str, text: str) -> Any:
+    return typer.Option(flag, metavar=metavar, help=text)
+
+
+_AGAIN = "May be repeated."
+_Pool = Annotated[list[Path], _option("--pool", "FILE", f"Table of candidates. {_AGAIN}")]
 _Target = Annotated[
     list[str],
-    typer.Option(
+    _option(
         "--target",
-        metavar="COLUMN[=min]",
-        help="What to make as large as possible, or as small. Twice for two at once.",
+        "COLUMN[=min]",
+        "What to make as large as possible, or as small. Twice for two at once.",
     ),
 ]
-_Cost = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--cost",
-        metavar="COLUMN",
-        help="Money that a candidate costs, with columns COLUMN_low and COLUMN_high if known. "
-        "Several are added up. May be repeated.",
-    ),
-]
-_Budget = Annotated[
-    float, typer.Option("--budget", metavar="MONEY", help="For all rounds, in the unit of costs.")
-]
+_COST = "Money that a candidate costs, with columns COLUMN_low and COLUMN_high if known. Several "
+_Cost = Annotated[_Texts, _option("--cost", "COLUMN", f"{_COST}are added up. {_AGAIN}")]
+_Budget = Annotated[float, _option("--budget", "MONEY", "For all rounds, in the unit of costs.")]
 _Batch = Annotated[int, typer.Option("--batch", min=1, help="Most candidates of one round.")]
-_Name = Annotated[
-    str | None, typer.Option("--name", metavar="COLUMN", help="Column of names or ids.")
-]
+_Name = Annotated[str | None, _option("--name", "COLUMN", "Column of names or ids.")]
 _Group = Annotated[
-    str | None,
-    typer.Option(
-        "--group", metavar="COLUMN", help="Families: intervals are checked on whole ones."
-    ),
+    str | None, _option("--group", "COLUMN", "Families: intervals are checked on whole ones.")
 ]
-_Feature = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--feature",
-        metavar="COLUMN",
-        help="What candidates are told apart by; all other columns by default. May be repeated.",
-    ),
-]
-_Ignore = Annotated[
-    list[str] | None,
-    typer.Option("--ignore", metavar="COLUMN", help="No feature. May be repeated."),
-]
+_FEATURE = "What candidates are told apart by; all other columns by default."
+_Feature = Annotated[_Texts, _option("--feature", "COLUMN", f"{_FEATURE} {_AGAIN}")]
+_Ignore = Annotated[_Texts, _option("--ignore", "COLUMN", f"No feature. {_AGAIN}")]
 _Latents = Annotated[
     Path | None,
-    typer.Option(
-        "--latents",
-        metavar="RUN",
-        help="Run whose latents join what candidates are told apart by.",
-    ),
+    _option("--latents", "RUN", "Run whose latents join what candidates are told apart by."),
 ]
 _Fixed = Annotated[
     float, typer.Option("--fixed-cost", min=0.0, metavar="MONEY", help="Of every round.")
 ]
-_AtMost = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--at-most",
-        metavar="COLUMN=N",
-        help="Most of a batch that share a value: metals=3. May be repeated.",
-    ),
-]
+_AT_MOST = "Most of a batch that share a value: metals=3."
+_AtMost = Annotated[_Texts, _option("--at-most", "COLUMN=N", f"{_AT_MOST} {_AGAIN}")]
 _Seed = Annotated[int, typer.Option("--seed", min=0, help="Of what is drawn.")]
 
 
@@ -97,19 +69,19 @@ def batch(
     cost: _Cost = None,
     results: Annotated[
         list[Path] | None,
-        typer.Option(
+        _option(
             "--results",
-            metavar="FILE",
-            help="Table of values by name, for targets that are empty in the pool: COLUMN, or "
-            "COLUMN_simulated as `frameworks simulate` writes it. May be repeated.",
+            "FILE",
+            "Table of values by name, for targets that are empty in the pool: COLUMN, or "
+            f"COLUMN_simulated as `frameworks simulate` writes it. {_AGAIN}",
         ),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(
+        _option(
             "--out",
-            metavar="FILE",
-            help="Where to write the batch. Its campaign and a page are written beside it.",
+            "FILE",
+            "Where to write the batch. Its campaign and a page are written beside it.",
         ),
     ] = None,
     size: _Batch = Rules.batch,
@@ -120,10 +92,8 @@ def batch(
     fixed_cost: _Fixed = Rules.fixed_cost,
     worth: Annotated[
         float | None,
-        typer.Option(
-            "--worth",
-            metavar="MONEY",
-            help="Of one unit of the first target: then it is said when to stop.",
+        _option(
+            "--worth", "MONEY", "Of one unit of the first target: then it is said when to stop."
         ),
     ] = None,
     name: _Name = None,
@@ -133,16 +103,15 @@ def batch(
     latents: _Latents = None,
     at_most: _AtMost = None,
     share: Annotated[
-        list[str] | None,
-        typer.Option(
+        _Texts,
+        _option(
             "--share",
-            metavar="COLUMN=VALUE:LOW-HIGH",
-            help="Share of a batch with a value: origin=generated:0.7-0.85. May be repeated.",
+            "COLUMN=VALUE:LOW-HIGH",
+            f"Share of a batch with a value: origin=generated:0.7-0.85. {_AGAIN}",
         ),
     ] = None,
     control: Annotated[
-        list[str] | None,
-        typer.Option("--control", metavar="NAME", help="Is in the next batch. May be repeated."),
+        _Texts, _option("--control", "NAME", f"Is in the next batch. {_AGAIN}")
     ] = None,
     strategy: Annotated[
         str, typer.Option("--strategy", help="How candidates are scored.")
@@ -173,7 +142,16 @@ def batch(
         strategy=strategy,
         seed=seed,
     )
-    columns = _columns(target, cost, name, group, feature, ignore, worth, latents)
+    columns = _columns(
+        target,
+        worth,
+        costs=cost,
+        name=name,
+        group=group,
+        features=feature,
+        ignore=ignore,
+        run=latents,
+    )
     campaign = Campaign(columns, budget, rules)
     source = one_or_many(pool)
     if results:
@@ -248,7 +226,16 @@ def backtest(
     if out is not None:
         keep_inputs("--out", out, pool)
         require_writable(out, also=[".html"])
-    columns = _columns(target, cost, name, group, feature, ignore, None, latents)
+    columns = _columns(
+        target,
+        None,
+        costs=cost,
+        name=name,
+        group=group,
+        features=feature,
+        ignore=ignore,
+        run=latents,
+    )
     read = read_pool(one_or_many(pool), columns)
     for note in read.notes:
         PROGRESS.note(note)
@@ -330,16 +317,8 @@ def costs(
     typer.echo(str(out))
 
 
-def _columns(
-    targets: list[str],
-    costs: list[str] | None,
-    name: str | None,
-    group: str | None,
-    features: list[str] | None,
-    ignore: list[str] | None,
-    worth: float | None,
-    run: Path | None,
-) -> Any:
+def _columns(targets: list[str], worth: float | None, **others: Any) -> Any:
+    """Say what columns mean; of ``others`` those that are not given have their defaults."""
     from variolite.planning.pool import Columns, Target
 
     found = []
@@ -351,15 +330,9 @@ def _columns(
         found.append(Target(column, way == "min", worth if place == 0 else None))
     if len(found) > 2:
         raise DataError(f"{len(found)} targets", where="--target", hint="Give one or two")
-    return Columns(
-        tuple(found),
-        tuple(costs or ()),
-        name,
-        group,
-        tuple(features or ()),
-        tuple(ignore or ()),
-        run,
-    )
+    known = {key: value for key, value in others.items() if value is not None}
+    given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in known.items()}
+    return Columns(tuple(found), **given)
 
 
 def _counts(texts: list[str]) -> dict[str, int]:

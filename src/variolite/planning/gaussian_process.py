@@ -4,8 +4,10 @@ Kernel: Matern 5/2 with automatic relevance determination (C. Rasmussen, C. Will
 Processes for Machine Learning (2006), chapters 4 and 5). Hyperparameters maximise the marginal
 likelihood times log-normal priors; that of the length scales grows with the square root of the
 number of features (C. Hvarfner et al., ICML 2024), so that sixty features from thirty rows do not
-overfit. scikit-learn's has no priors, and its gradient needs an (n, n, d) array: it is slower and,
-averaged with the trees, no better but for one table (`benchmarks/results/planning_surrogates.md`).
+overfit. scikit-learn's has no priors, and its gradient needs an (n, n, d) array. Averaged with the
+trees, its process with one length scale is worse in five of eight comparisons and better in one;
+that with a scale per feature takes 6 to 100 times as long (`benchmarks/results/
+planning_surrogates.md`).
 """
 
 from __future__ import annotations
