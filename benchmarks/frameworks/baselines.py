@@ -93,28 +93,42 @@ def evaluate(
             figure = diagnosis.figure(quantity, of, n)
         except KeyError:
             continue
-        out[head] = {"value": figure.value, "beside": figure.reference}
+        out[head] = {
+            "value": figure.value,
+            "beside": figure.reference,
+            "range": [figure.low, figure.high],
+        }
     return out
 
 
 def summary(records: list[dict[str, Any]], heads: Iterable[str] = tuple(FIGURES)) -> list[str]:
-    """Lay out means over splits with their standard deviations, a column for each generator."""
+    """Lay out means over splits with their standard deviations, a column for each generator.
+
+    Of a single split values have their interval over held-out families.
+    """
     names = list(dict.fromkeys(record["generator"] for record in records))
     rows = []
     for head in heads:
         cells = []
         for name in names:
             some = [r[head] for r in records if r["generator"] == name and head in r]
-            cells.append(_spread([one["value"] for one in some]))
+            cells.append(_spread([one["value"] for one in some], *(o["range"] for o in some)))
         beside = _spread([r[head]["beside"] for r in records if head in r])
         if any(cells):
             rows.append([head, *cells, beside])
-    return table(["mean ± sd over splits", *names, "real rows or floor"], rows)
+    several = len(records) > len(names)
+    head = "mean ± sd over splits" if several else "value (95 % over held-out families)"
+    return table([head, *names, "real rows or floor"], rows)
 
 
-def _spread(values: list[float]) -> str:
+def _spread(values: list[float], *ranges: list[float]) -> str:
     known = [value for value in values if np.isfinite(value)]
-    return f"{np.mean(known):.3f} ± {np.std(known, ddof=1):.3f}" if len(known) > 1 else ""
+    if len(known) > 1:
+        return f"{np.mean(known):.3f} ± {np.std(known, ddof=1):.3f}"
+    if not known:
+        return ""
+    low, high = ranges[0] if ranges else (np.nan, np.nan)
+    return f"{known[0]:.3f}" + (f" ({low:.3f} to {high:.3f})" if np.isfinite(low) else "")
 
 
 def main() -> None:

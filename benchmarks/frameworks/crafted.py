@@ -1,6 +1,6 @@
-"""CRAFTED as a table of frameworks, and its splits by family.
+"""CRAFTED and CoRE MOF 2019 as tables of frameworks, and their splits by family.
 
-The table of the shared folder has CO2 uptakes, pores and linkers as they were read; a table that
+The tables of the shared folder have CO2 uptakes, pores and linkers as they were read; a table that
 `variolite frameworks describe` wrote of the same structures is taken as it is.
 """
 
@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from variolite.frameworks.columns import join
+from variolite.frameworks.framework_table import read_frameworks
 from variolite.linkers import read_linker
 from variolite.records import read_table
 
@@ -32,13 +33,36 @@ NUMBERS = {
     "co2_uptake_sd": "co2_sd8",
 }
 
+CORE = {
+    "MOFname": "name",
+    "family": "family",
+    "metals": "metals",
+    "linkers": "linkers",
+    "net": "net",
+    "density_g_cm3": "density",
+    "AV_VF": "void_fraction",  # of a point, as ours
+    "ASA_m2_g": "surface_area_mass",
+    "ASA_m2_cm3": "surface_area_volume",
+    "LCD": "largest_cavity_diameter",
+    "PLD": "pore_limiting_diameter",
+    "CO2_LP": "co2_uptake",  # at .15 bar
+}
+"""Columns of the table of CoRE MOF 2019 with sets and families read, and their names here."""
+
 
 def load(path: Path = TABLE) -> pl.DataFrame:
-    """Read either table; rows without a metal or a linker are left out."""
+    """Read any of the tables; rows without a metal or a linker are left out."""
     table = read_table(path)
     if "Name" in table.columns:
         table = _renamed(table)
+    elif "MOFname" in table.columns:
+        table = core_table(path)
     return table.filter((pl.col("metals") != "") & (pl.col("linkers") != ""))
+
+
+def core_table(path: Path) -> pl.DataFrame:
+    """Read the table of CoRE MOF 2019."""
+    return read_frameworks(path).frame.select(pl.col(a).alias(b) for a, b in CORE.items())
 
 
 def _renamed(table: pl.DataFrame) -> pl.DataFrame:

@@ -1,10 +1,12 @@
 """Trained runs on frameworks beside generators without a neural network, on the same families.
 
     variolite fit frameworks/default --data TABLE --out runs/default_1 --set split.seed=1
+    variolite score runs/default_1 --data TABLE
     python -m benchmarks.frameworks.models runs/default_1 runs/default_2 --data TABLE
+    python -m benchmarks.frameworks.models runs/core2019 --data CORE2019 --page frameworks_core2019
 
 Each run brings its own split; the other generators are fitted on its training families. Runs of
-one recipe are one column.
+one recipe are one column. How requests are obeyed is taken from the scorecard of each run.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from benchmarks.pages import RESULTS, command, provenance, write_page
 from variolite.frameworks.columns import split as split_set
 from variolite.frameworks.diagnosis import Layout
 from variolite.frameworks.generation.sampling import Request, draw
+from variolite.scoring.scorecard import Scorecard
 from variolite.training import RunFolder
 from variolite.training.dials import Dials
 
@@ -63,16 +66,35 @@ def measure(
         for generator, table in made.items():
             found = evaluate(of["train"], of["test"], table, layout)
             found |= of_fifty(of["train"], table, turn)
+            if generator == name:
+                found |= obeyed(run)
             records.append({"generator": generator, "run": path.name, **found})
             print(generator, path.name, flush=True)
     return records
 
 
+def obeyed(run: RunFolder) -> dict[str, Any]:
+    """Correlations of what was asked for with what is predicted, from the scorecard of a run."""
+    if not run.scorecard_file.exists():
+        return {}
+    rows = Scorecard.read(run.scorecard_file).rows
+    return {
+        f"asked, {row.feature}": {
+            "value": row.mean,
+            "beside": float("nan"),
+            "range": [row.low, row.high],
+        }
+        for row in rows
+        if row.metric == "spearman_asked"
+    }
+
+
 def of_fifty(train: pl.DataFrame, made: pl.DataFrame, seed: int) -> dict[str, Any]:
     """Distinct combinations among 50 draws, and how much of the tail 50 draws show.
 
-    The tail are metals, and linkers, that one or two training rows have. Beside stands the same of
-    draws of training rows.
+    The tail are metals, and linkers, that one or two training rows have. Generated rows are drawn
+    already: of a few thousand, 50 with replacement would hold some twice. Beside stands the same of
+    training rows, drawn with replacement.
     """
     random = np.random.default_rng(seed)
     counts = {
@@ -84,7 +106,8 @@ def of_fifty(train: pl.DataFrame, made: pl.DataFrame, seed: int) -> dict[str, An
     for prefix, table in (("", made), ("real ", train)):
         rows = list(zip(table["metals"].fill_null(""), table["linkers"].fill_null(""), strict=True))
         for _ in range(SUBSETS):
-            some = [rows[i] for i in random.integers(len(rows), size=FIFTY)]
+            chosen = random.choice(len(rows), FIFTY, replace=bool(prefix))
+            some = [rows[i] for i in chosen]
             members = {
                 (name, member)
                 for row in some
@@ -94,9 +117,11 @@ def of_fifty(train: pl.DataFrame, made: pl.DataFrame, seed: int) -> dict[str, An
             found["real" if prefix else "distinct"].append(len(set(some)))
             found[f"{prefix}tail"].append(len(members & tail) / len(tail))
     mean = {name: float(np.mean(values)) for name, values in found.items()}
+    pairs = {"distinct of 50": ("distinct", "real"), "tail members in 50": ("tail", "real tail")}
+    nothing = [float("nan")] * 2
     return {
-        "distinct of 50": {"value": mean["distinct"], "beside": mean["real"]},
-        "tail members in 50": {"value": mean["tail"], "beside": mean["real tail"]},
+        head: {"value": mean[made], "beside": mean[real], "range": nothing}
+        for head, (made, real) in pairs.items()
     }
 
 
@@ -109,6 +134,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", type=Path, nargs="+")
     parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--page", default="frameworks_models")
     parser.add_argument("--results", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     runs = arguments.runs
@@ -121,18 +147,20 @@ def main() -> None:
         recipes.setdefault(RunFolder(path).recipe().name, []).append(path)
     lines = [
         f"{DRAWS:,} draws of every generator; mean and standard deviation over runs, each with a "
-        "split of its own. What the rows are is said in `frameworks_baselines.md`. A model holds "
-        "out validation families too, which the other generators are fitted on. Tail members are "
-        "metals and linkers of one or two training rows.",
+        "split of its own. All are fitted on the training families of the run. What the rows are "
+        "is said in `frameworks_baselines.md`. Tail members are "
+        "metals and linkers of one or two training rows; asked is the Spearman correlation of what "
+        "is asked for with what trees of other families predict.",
     ]
     everything, rows = {}, load(arguments.data)
     for place, (name, of) in enumerate(recipes.items()):
         dials = DIALS if place == 0 else {"": Dials()}
         everything[name] = records = measure(of, rows, dials, others=place == 0)
         heads = (*FIGURES, "distinct of 50", "tail members in 50")
+        heads += tuple(dict.fromkeys(h for r in records for h in r if h.startswith("asked, ")))
         lines += ["", f"## {name}, {len(of)} runs", "", *summary(records, heads)]
     title = "Frameworks: models beside generators without a neural network"
-    write_page(arguments.results / "frameworks_models", title, lines, everything, made)
+    write_page(arguments.results / arguments.page, title, lines, everything, made)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
-from benchmarks.frameworks.crafted import load
+from benchmarks.frameworks.crafted import core_table, load
 from numpy.typing import NDArray
 from pymatgen.core import Lattice
 from torch import Tensor
@@ -444,20 +444,6 @@ def versions(split: Split, kind: str) -> list[Records]:
 
 # Pre-training on CoRE MOF 2019.
 
-CORE = {
-    "MOFname": "name",
-    "family": "family",
-    "metals": "metals",
-    "linkers": "linkers",
-    "net": "net",
-    "density_g_cm3": "density",
-    "AV_VF": "void_fraction",  # of a point, as ours
-    "ASA_m2_g": "surface_area_mass",
-    "ASA_m2_cm3": "surface_area_volume",
-    "LCD": "largest_cavity_diameter",
-    "PLD": "pore_limiting_diameter",
-    "CO2_LP": "co2_uptake",
-}
 COMMON = 2  # rows of CoRE that a linker or net needs to enter the vocabulary
 
 
@@ -468,8 +454,7 @@ def core_rows(path: Path, split: Split) -> pl.DataFrame:
     order is known to be alike.
     """
     groups = split.prepared.split
-    rows = read_frameworks(path).frame.select(pl.col(a).alias(b) for a, b in CORE.items())
-    rows = rows.filter(
+    rows = core_table(path).filter(
         ~pl.col("family").is_in([*groups.validation, *groups.test]),
         pl.col("void_fraction").is_not_null() & pl.col("co2_uptake").is_not_null(),
     )

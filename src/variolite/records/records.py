@@ -240,7 +240,8 @@ class ApplyReport:
     is dropped; equal to one of the ``sentinels``, ``out_of_range`` (or infinite) or
     ``outside_domain`` of the transform, which all count as missing; kept but ``clipped``;
     ``unseen`` in training, by level. ``converted`` says from which unit to which. ``absent`` are
-    columns that the table lacks, ``ignored`` those that the schema does not use.
+    columns that the table lacks, ``ignored`` those that the schema does not use; ``repeated`` is
+    what `repeated_rows` counts.
     """
 
     rows_read: int = 0
@@ -255,6 +256,7 @@ class ApplyReport:
     converted: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     absent: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
+    repeated: tuple[int, int] = (0, 0)
 
     def as_found(self, name: str, values: NDArray[Any]) -> NDArray[Any]:
         """Return values of a column in the unit of the table."""
@@ -267,6 +269,11 @@ class ApplyReport:
         """Return one sentence for each thing worth knowing."""
         found = [f"{self.rows_kept:,} of {self.rows_read:,} rows kept"]
         found += [f"{count:,} rows dropped: {reason}" for reason, count in self.dropped.items()]
+        again, seen = self.repeated
+        if again:
+            line = f"{again:,} rows repeat another in all but id and group; they are kept"
+            line += f"; {seen:,} outside training repeat a training row" if seen else ""
+            found.append(line)
         masked = {n: c for n, c in self.missing.items() if f"{n} missing" not in self.dropped}
         for counts, meaning in (
             (masked, "missing"),

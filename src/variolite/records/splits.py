@@ -183,3 +183,10 @@ def _dominant_labels(
     )
     dominant = dict(counted.select("group", "label").iter_rows())
     return [dominant.get(name, "") for name in names]
+
+
+def repeated_rows(cells: pl.DataFrame, train: NDArray[np.int64]) -> tuple[int, int]:
+    """Count rows whose cells another one above has, and rows outside ``train`` that it has too."""
+    code = cells.hash_rows().to_numpy()
+    others = np.delete(code, train)
+    return len(code) - len(np.unique(code)), int(np.isin(others, code[train]).sum())

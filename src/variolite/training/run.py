@@ -37,6 +37,7 @@ from variolite.records import (
     write_text_atomic,
 )
 from variolite.records.rows import chosen_rows
+from variolite.records.splits import repeated_rows
 from variolite.training.loop import Resume, Trained
 from variolite.training.run_folder import RunFolder
 from variolite.training.storage import load_checkpoint, write_history
@@ -202,7 +203,13 @@ def prepare(
     )
     schema = FittedSchema.fit(bound, frame, split.rows(group)["train"], units=units)
     records = schema.apply(frame, units=units)
-    records = replace(records, group=group[records.row])
+    group = group[records.row]
+    cells = [c for c in bound.columns.values() if c.role not in ("id", "group")]
+    again = repeated_rows(
+        frame[records.row].select(dict.fromkeys(str(c.source) for c in cells)),
+        split.rows(group)["train"],
+    )
+    records = replace(records, group=group, report=replace(records.report, repeated=again))
     for line in records.report.lines():
         progress.note(line)
     named = isinstance(data, Path | list)

@@ -22,6 +22,7 @@ from variolite.scoring.intervals import Bootstrap, FloatArray, IntArray, Interva
 DISTINCT_AT, COVERED_AT = (50, 1000), (1000, 10_000)
 """Numbers of draws at which diversity and coverage are reported, as far as there are as many."""
 
+_MOST_TIMES = 100  # as many draws as training rows: far more show the same again and again
 _SUBSETS = 10  # equally large subsets of real and generated rows that are compared
 _NAN = float("nan")
 
@@ -60,8 +61,10 @@ class Comparison:
         )  # fmt: skip
 
     def upto(self, sizes: Sequence[int]) -> list[int]:
-        """Sizes that every sample has, or all of it."""
-        return [n for n in sizes if n <= self.least] or [self.least]
+        """Sizes that every sample has, and that a table as small as this says something of."""
+        train = len(self.t.train)
+        most = min(self.least, _MOST_TIMES * train)
+        return [n for n in sizes if n <= most] or [min(self.least, train)]
 
     # How many there are.
 
