@@ -447,11 +447,11 @@ def versions(split: Split, kind: str) -> list[Records]:
 COMMON = 2  # rows of CoRE that a linker or net needs to enter the vocabulary
 
 
-def core_rows(path: Path, split: Split) -> pl.DataFrame:
+def core_rows(path: Path, split: Split, *, labels: bool = True) -> pl.DataFrame:
     """Rows of CoRE of no validation or test family of the split, in the columns of both tables.
 
     Its uptakes are at .15 bar: they take the values at 1 bar of the same rank, as only their
-    order is known to be alike.
+    order is known to be alike. Without ``labels`` all take the median.
     """
     groups = split.prepared.split
     rows = core_table(path).filter(
@@ -466,15 +466,18 @@ def core_rows(path: Path, split: Split) -> pl.DataFrame:
         cells = [c if c and set(split_set(c)) <= known else None for c in rows[name]]
         rows = rows.with_columns(pl.Series(name, cells, dtype=pl.String))
     share = (rows["co2_uptake"].rank("average").to_numpy() - 0.5) / rows.height
+    share = share if labels else np.full(rows.height, 0.5)
     uptakes = np.quantile(own["co2_uptake"].to_numpy(), share)
     return rows.with_columns(pl.Series("co2_uptake", uptakes), family="core " + pl.col("family"))
 
 
-def pretrained(core: Path, split: Split, folder: Path) -> tuple[Split, Change, float]:
+def pretrained(
+    core: Path, split: Split, folder: Path, *, labels: bool = True
+) -> tuple[Split, Change, float]:
     """Train on CoRE and the training rows; the split with the joint vocabulary, and the weights."""
     began = time.process_time()
     both = folder / f"both_{split.seed}.parquet"
-    rows = core_rows(core, split)
+    rows = core_rows(core, split, labels=labels)
     pl.concat([split.table, rows], how="diagonal").write_parquet(both)
     groups = split.prepared.split
     joint = Split(split.recipe, both, split.seed)
@@ -495,6 +498,14 @@ def pretrained(core: Path, split: Split, folder: Path) -> tuple[Split, Change, f
     joint.__dict__["prepared"] = replace(made, split=groups)
     change = Change(start={n: v.clone() for n, v in model.module.state_dict().items()})
     return joint, change, time.process_time() - began
+
+
+def without_conditions(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of the default with those from its two conditions to encoder and decoder at zero."""
+    found = {name: value.clone() for name, value in weights.items()}
+    for part in ("encoder", "decoder"):
+        found[f"{part}.layers.0.weight"][:, -2:] = 0.0  # (members, inputs, outputs)
+    return found
 
 
 def fine_tuning(split: Split) -> TrainingSpec:

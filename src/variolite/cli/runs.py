@@ -397,8 +397,8 @@ def generate(
             metavar="B",
             min=0.0,
             max=1.0,
-            help="Frameworks: 0 draws rare combinations of metals and linkers as often as they "
-            "occur (default), 1 about as often as the others.",
+            help="Frameworks: 0 draws rare metals and linkers, and combinations of them, as often "
+            "as they occur (default), 1 at least as often as the others.",
         ),
     ] = None,
     steps: Annotated[

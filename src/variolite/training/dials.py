@@ -22,8 +22,8 @@ class Dials:
 
     ``temperature`` T raises every distribution to the power 1 / T: logits are divided by it, the
     spread of numbers is multiplied by its root. ``balance`` B is for who draws whole rows: they
-    are kept by one over how often their kind is drawn, to the power B. 0 leaves the long tail as
-    it is, 1 shows all kinds about as often.
+    are kept by how seldom their kind is drawn, to the power B. 0 leaves the long tail as it is, 1
+    shows rare kinds at least as often as the others.
     """
 
     temperature: float = 1.0

@@ -204,11 +204,8 @@ def prepare(
     schema = FittedSchema.fit(bound, frame, split.rows(group)["train"], units=units)
     records = schema.apply(frame, units=units)
     group = group[records.row]
-    cells = [c for c in bound.columns.values() if c.role not in ("id", "group")]
-    again = repeated_rows(
-        frame[records.row].select(dict.fromkeys(str(c.source) for c in cells)),
-        split.rows(group)["train"],
-    )
+    cells = {str(c.source) for c in bound.columns.values() if c.role not in ("id", "group")}
+    again = repeated_rows(frame[records.row].select(sorted(cells)), split.rows(group)["train"])
     records = replace(records, group=group, report=replace(records.report, repeated=again))
     for line in records.report.lines():
         progress.note(line)

@@ -13,6 +13,7 @@ import polars as pl
 
 from variolite.arguments import parse_conditions
 from variolite.errors import DataError, ShortfallError, nearest
+from variolite.frameworks.columns import SEPARATOR
 from variolite.frameworks.diagnosis import Layout
 from variolite.frameworks.framework_table import SHAPE, with_cells
 from variolite.frameworks.generation.framework_model import FrameworkModel
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 ROUND = 2_000  # rows drawn at once
 POOL = 100_000  # rows drawn, where rare ones are to be kept: fewer do not show which are rare
+POWERS = (1.0, 0.5)
+"""Of one over how often the combination of a row, and its rarest member, are drawn."""
 _TRIES = 20  # rows drawn for each one wanted, where what is wanted is rare
 
 
@@ -145,16 +148,27 @@ def draw(
 
 
 def balanced(rows: pl.DataFrame, number: int, balance: float, seed: int) -> pl.DataFrame:
-    """Choose ``number`` rows by one over how often their combination occurs, to a power.
+    """Choose ``number`` rows whose combination, and its rarest member, are seldom drawn.
 
-    Importance resampling (D. Rubin, 1987), without replacement. Rows stay as they were drawn:
-    metals, linkers and pores go together as much as the model has them.
+    Importance resampling (D. Rubin, 1987), without replacement, by one over how often each is
+    drawn to the powers `POWERS`. Rows stay as they were drawn: metals, linkers and pores go
+    together as much as the model has them.
     """
     kinds = [n for n in Layout.among(rows.columns).combination if n in rows.columns]
-    often = rows.select(pl.len().over(kinds)).to_series().to_numpy()
+    often = rows.select(pl.len().over(kinds)).to_series()
+    # By combinations alone a fifth of the rows are new ones of frequent members.
+    members = [
+        rows.select(pl.col(kind).str.split(SEPARATOR).alias("member"))
+        .with_row_index("row")
+        .explode("member")
+        .select("row", often=pl.len().over("member"))
+        for kind in kinds
+    ]
+    rarest = pl.concat(members).group_by("row").agg(pl.min("often")).sort("row")["often"]
+    far = sum(power * np.log(count) for power, count in zip(POWERS, (often, rarest), strict=True))
     # The largest of log weights with Gumbel noise are such a sample, in random order.
     noise = np.random.default_rng([seed, 5]).gumbel(size=rows.height)
-    return rows[np.argsort(balance * np.log(often) - noise)[:number]]
+    return rows[np.argsort(balance * far - noise)[:number]]
 
 
 def generate(
