@@ -55,6 +55,19 @@ def test_every_packaged_recipe_trains_on_a_small_table(name, tmp_path):
     assert not run.checkpoint_file.parent.exists()
 
 
+def test_repeated_rows_are_kept_and_counted():
+    frame = cores()
+    split = prepare(tiny(), frame).split
+    own = frame.filter(pl.col("Hole") == split.train[0])
+    copied = own.head(3).with_columns(Hole=pl.lit(split.test[0]))
+    whole = pl.concat([frame, own.head(5), copied])
+    found = prepare(tiny(), whole, split=split).records
+    assert len(found) == len(frame) + 8
+    line = "8 rows repeat another in all but id and group; they are kept; 3 outside training"
+    assert any(text.startswith(line) for text in found.report.lines())
+    assert not any("repeat" in text for text in prepare(tiny(), frame).records.report.lines())
+
+
 def test_transforms_see_training_holes_only():
     frame, recipe = cores(), tiny()
     before = prepare(recipe, frame)

@@ -86,6 +86,13 @@ def test_degenerate_data_and_argmax_decoding():
     assert {"degenerate_data", "marginals_differ", "mode_collapse"} <= set(names(alone))
 
 
+def test_of_a_handful_of_rows_nothing_is_said_at_a_thousand_draws():
+    found = diagnose(TRAIN[:3], HELD_OUT, drawn(table=TRAIN[:3]), bootstrap=QUICK)
+    assert {figure.n for figure in found.figures if figure.quantity == "distinct"} == {50}
+    assert {figure.n for figure in found.figures if "coverage" in figure.quantity} == {3}
+    assert not any("1,000" in str(finding) for finding in found.findings)
+
+
 def test_a_long_tail_is_no_fault():
     found = look([drawn(seed=1), drawn(seed=2), drawn(seed=3)])
     assert names(found) == ["long_tail", "copies", "no_collapse"]
