@@ -59,6 +59,7 @@ from variolite.vae.sets import Members
 SPLITS = 3
 DEFAULT = "default"
 REQUESTS, EACH, FEWEST = 60, 5, 200
+FEW = 500  # rows among which balance chooses the few of a request
 SAMPLES = 20  # of the bound on the likelihood
 
 Draw = Callable[[int, Mapping[str, float], int], pl.DataFrame]
@@ -93,10 +94,11 @@ def trial(
         # The adjustment is by all rows drawn: a handful would not do.
         many = max(n, FEWEST) if adjustment else n
         # For a handful of rows of each request less must do, or it would take hours.
-        pool = sampling.POOL if n > EACH else ROUND
+        pool, at_once = (sampling.POOL, ROUND) if n > EACH else (FEW, FEW)
         with (
             patch.object(tabular, "draw_rows", partial(adjusted_rows, adjustment)),
             patch.object(sampling, "POOL", pool),
+            patch.object(sampling, "ROUND", at_once),
             patch.object(sampling, "POWERS", powers),
         ):
             return draw(model, many, Request(values, {}), dials, seed).head(n)
@@ -176,15 +178,14 @@ def changed(change: Change, split: Split, seed: int) -> Trial:
     return trial(split, with_prior(split, model, change, seed), seconds)
 
 
-def fine_tuned(core: Path, labels: bool, fresh: bool, split: Split, seed: int) -> Trial:
-    """Train on CoRE, with its ``labels`` or none, once for every split, then on CRAFTED.
+def fine_tuned(core: Path, fresh: bool, split: Split, seed: int) -> Trial:
+    """Train on CoRE, once for every split, then on CRAFTED.
 
     A ``fresh`` one forgets before the second training what conditions do.
     """
-    key = (split.seed, labels)
-    if key not in _PRETRAINED:
-        _PRETRAINED[key] = pretrained(core, split, Path(tempfile.mkdtemp()), labels=labels)
-    joint, change, before = _PRETRAINED[key]
+    if (split.seed, core) not in _PRETRAINED:
+        _PRETRAINED[split.seed, core] = pretrained(core, split, Path(tempfile.mkdtemp()))
+    joint, change, before = _PRETRAINED[split.seed, core]
     if fresh:
         change = replace(change, start=without_conditions(change.start))
     began = time.process_time()
@@ -193,7 +194,7 @@ def fine_tuned(core: Path, labels: bool, fresh: bool, split: Split, seed: int) -
     return trial(split, with_prior(joint, model, change, seed), seconds)
 
 
-_PRETRAINED: dict[tuple[int, bool], tuple[Split, Change, float]] = {}
+_PRETRAINED: dict[tuple[int, Path], tuple[Split, Change, float]] = {}
 
 
 # The other generator.
@@ -378,9 +379,8 @@ def remedies(core: Path) -> dict[str, Callable[[Split, int], Trial]]:
         "thermal expansion": Change(versions=partial(versions, kind="thermal")),
     }
     found = {name: partial(changed, change) for name, change in changes.items()}
-    found["pre-trained on CoRE 2019"] = partial(fine_tuned, core, True, False)
-    found["pre-trained, conditions anew"] = partial(fine_tuned, core, True, True)
-    found["pre-trained without uptakes"] = partial(fine_tuned, core, False, False)
+    found["pre-trained on CoRE 2019"] = partial(fine_tuned, core, False)
+    found["pre-trained, conditions anew"] = partial(fine_tuned, core, True)
     found["diffusion, equal time"] = partial(diffusion, 1.0)
     found["diffusion, 4 times"] = partial(diffusion, 4.0)
     return found
@@ -390,7 +390,6 @@ DIALS: dict[str, tuple[Any, ...]] = {
     "balance .5": (Dials(balance=0.5), 0.0),
     "balance 1": (Dials(balance=1.0), 0.0),
     "by combinations alone": (Dials(balance=1.0), 0.0, (1.0, 0.0)),
-    "by rarest members alone": (Dials(balance=1.0), 0.0, (0.0, 1.0)),
     "by both alike": (Dials(balance=1.0), 0.0, (1.0, 1.0)),
     "temperature 1.5": (Dials(temperature=1.5), 0.0),
     "temperature 2": (Dials(temperature=2.0), 0.0),
@@ -464,7 +463,7 @@ each; metals, pairs, triples, numbers, U/E[U], new found and the tail are what
 - Balance and temperature are the options of `variolite generate`: rows are chosen among 100,000,
   the 10,000 for the distributions, and for distinct and tail in 50 {ROUND:,}, as that command
   does. Balance 1 chooses by one over how often a combination is drawn times the root of how often
-  its rarest member is; the three rows below are other powers of the two. The root was chosen on
+  its rarest member is; the two rows below are other powers of the two. The root was chosen on
   these splits. Logit adjustment (A. Menon et al., 2021) divides every category by how often it is
   drawn, one column at a time.
 - Of the default and balance 50 rows are taken without replacement. Figures of the others were made
@@ -480,8 +479,8 @@ each; metals, pairs, triples, numbers, U/E[U], new found and the tail are what
   they are.
 - Pre-training: 40 epochs on CoRE MOF 2019 and the training rows, then on the training rows. No
   validation or held-out family is among them. Linkers of two rows of CoRE enter the vocabulary.
-  Conditions anew: the weights of conditions are zero before the second training. Without uptakes:
-  rows of CoRE are given the median uptake. The prior is of CRAFTED in all of them.
+  Conditions anew: the weights of conditions are zero before the second training. The prior is
+  fitted to CRAFTED alone.
 - Diffusion: masked diffusion of categories with flow matching of numbers, for as many seconds.
 """
 

@@ -447,11 +447,11 @@ def versions(split: Split, kind: str) -> list[Records]:
 COMMON = 2  # rows of CoRE that a linker or net needs to enter the vocabulary
 
 
-def core_rows(path: Path, split: Split, *, labels: bool = True) -> pl.DataFrame:
+def core_rows(path: Path, split: Split) -> pl.DataFrame:
     """Rows of CoRE of no validation or test family of the split, in the columns of both tables.
 
     Its uptakes are at .15 bar: they take the values at 1 bar of the same rank, as only their
-    order is known to be alike. Without ``labels`` all take the median.
+    order is known to be alike.
     """
     groups = split.prepared.split
     rows = core_table(path).filter(
@@ -466,18 +466,15 @@ def core_rows(path: Path, split: Split, *, labels: bool = True) -> pl.DataFrame:
         cells = [c if c and set(split_set(c)) <= known else None for c in rows[name]]
         rows = rows.with_columns(pl.Series(name, cells, dtype=pl.String))
     share = (rows["co2_uptake"].rank("average").to_numpy() - 0.5) / rows.height
-    share = share if labels else np.full(rows.height, 0.5)
     uptakes = np.quantile(own["co2_uptake"].to_numpy(), share)
     return rows.with_columns(pl.Series("co2_uptake", uptakes), family="core " + pl.col("family"))
 
 
-def pretrained(
-    core: Path, split: Split, folder: Path, *, labels: bool = True
-) -> tuple[Split, Change, float]:
+def pretrained(core: Path, split: Split, folder: Path) -> tuple[Split, Change, float]:
     """Train on CoRE and the training rows; the split with the joint vocabulary, and the weights."""
     began = time.process_time()
     both = folder / f"both_{split.seed}.parquet"
-    rows = core_rows(core, split, labels=labels)
+    rows = core_rows(core, split)
     pl.concat([split.table, rows], how="diagonal").write_parquet(both)
     groups = split.prepared.split
     joint = Split(split.recipe, both, split.seed)

@@ -256,7 +256,7 @@ class ApplyReport:
     converted: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     absent: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
-    repeated: tuple[int, int] = (0, 0)
+    repeated: Mapping[str, int] = field(default_factory=dict)
 
     def as_found(self, name: str, values: NDArray[Any]) -> NDArray[Any]:
         """Return values of a column in the unit of the table."""
@@ -269,10 +269,10 @@ class ApplyReport:
         """Return one sentence for each thing worth knowing."""
         found = [f"{self.rows_kept:,} of {self.rows_read:,} rows kept"]
         found += [f"{count:,} rows dropped: {reason}" for reason, count in self.dropped.items()]
-        again, seen = self.repeated
-        if again:
+        if again := self.repeated.get("rows"):
             line = f"{again:,} rows repeat another in all but id and group; they are kept"
-            line += f"; {seen:,} outside training repeat a training row" if seen else ""
+            if seen := self.repeated["outside training"]:
+                line += f"; {seen:,} outside training repeat a training row"
             found.append(line)
         masked = {n: c for n, c in self.missing.items() if f"{n} missing" not in self.dropped}
         for counts, meaning in (

@@ -185,8 +185,9 @@ def _dominant_labels(
     return [dominant.get(name, "") for name in names]
 
 
-def repeated_rows(cells: pl.DataFrame, train: NDArray[np.int64]) -> tuple[int, int]:
-    """Count rows whose cells another one above has, and rows outside ``train`` that it has too."""
+def repeated_rows(cells: pl.DataFrame, train: NDArray[np.int64]) -> dict[str, int]:
+    """Count ``rows`` with the cells of one above, and those outside ``train`` with those of it."""
     code = cells.hash_rows().to_numpy()
     others = np.delete(code, train)
-    return len(code) - len(np.unique(code)), int(np.isin(others, code[train]).sum())
+    seen = int(np.isin(others, code[train]).sum())
+    return {"rows": len(code) - len(np.unique(code)), "outside training": seen}

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from variolite.frameworks.diagnosis import diversity
 from variolite.frameworks.diagnosis.findings import Figure
-from variolite.frameworks.diagnosis.tallies import Tallies, Tally, joint_rows
+from variolite.frameworks.diagnosis.tallies import Tallies, Tally, joint_rows, joint_shares
 from variolite.scoring.intervals import Bootstrap, FloatArray, IntArray, Interval
 
 DISTINCT_AT, COVERED_AT = (50, 1000), (1000, 10_000)
@@ -173,9 +173,9 @@ class Comparison:
         numbers = [column for column in t.numbers if column.states > 1]
         sets = [column for column in t.words if column.kind == "set"][:2]
         kinds: dict[str, list[tuple[Tally, ...]]] = {
-            "pairs": [*combinations(t.words, 2), *product(t.words, numbers)],
+            "pairs": [*combinations(t.words, 2), *product(numbers, t.words)],
             "pairs of numbers": list(combinations(numbers, 2)),
-            "triples": [(*sets, number) for number in numbers if len(sets) > 1],
+            "triples": [(number, *sets) for number in numbers if len(sets) > 1],
         }
         for kind, groups in kinds.items():
             # Of each group of columns (1 + B, S + 2): the samples, real rows, and those shuffled.
@@ -183,7 +183,7 @@ class Comparison:
             for columns in groups:
                 tied = [[[rows] * len(columns) for rows in some] for some in (*model, real)]
                 loose = [[self.rng.permutation(rows) for _ in columns] for rows in real]
-                q = [[_mean(joint_rows(columns, rows)) for rows in some] for some in (*tied, loose)]
+                q = [[joint_shares(columns, rows) for rows in some] for some in (*tied, loose)]
                 held = joint_rows(columns, [t.held_out] * len(columns))
                 found.append(self._distances(self._by_family(held), np.array(q)))
             if found:

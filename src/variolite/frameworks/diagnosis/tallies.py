@@ -18,6 +18,7 @@ from scipy.sparse import csr_array
 
 from variolite.errors import DataError
 from variolite.frameworks.columns import SEPARATOR, split
+from variolite.frameworks.diagnosis.diversity import shares
 from variolite.scoring.intervals import FloatArray, IntArray
 
 BINS = 5
@@ -173,6 +174,14 @@ def joint_rows(columns: Sequence[Tally], rows: Sequence[IntArray]) -> FloatArray
     for column, which in zip(columns[1:], rows[1:], strict=True):
         out = (out[:, :, None] * column.rows(which)[:, None, :]).reshape(len(out), -1)
     return out
+
+
+def joint_shares(columns: Sequence[Tally], rows: Sequence[IntArray]) -> FloatArray:
+    """Mean of `joint_rows` over rows, (K1 * K2 ...), as shares; small columns come first."""
+    # A product of matrices: rows of all columns together would be a thousand times as much.
+    *others, last = columns
+    sums = joint_rows(others, rows[:-1]).T @ last.rows(rows[-1])
+    return shares(sums.ravel())
 
 
 def _clean(series: pl.Series, kind: str) -> pl.Series:
