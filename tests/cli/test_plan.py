@@ -153,11 +153,12 @@ def test_a_plan_that_is_cut_off_resumes_to_the_same_bytes(
         patch.setattr(f"variolite.records.{failing}", stop)
         program.fails(*plan(new_pool, cut, budget=500))
     program.works(*plan(new_pool, cut, budget=500))
-    assert cut.read_bytes() == whole.read_bytes()
-    kept, same = (
-        json.loads((tmp_path / f"{name}.campaign.json").read_text()) for name in ("cut", "whole")
-    )
-    assert kept == same
+    for ending in (".csv", ".campaign.json"):
+        assert (tmp_path / f"cut{ending}").read_bytes() == (
+            tmp_path / f"whole{ending}"
+        ).read_bytes()
+    pages = [(tmp_path / f"{name}.html").read_text() for name in ("cut", "whole")]
+    assert pages[0].replace("cut", "whole") == pages[1]
 
 
 def test_a_finished_pool_ends_with_fewer_than_asked(program, tmp_path):
@@ -221,3 +222,8 @@ def test_latents_of_a_run_are_features_that_do_not_know_the_target(example, tmp_
 def test_latents_of_structures_are_refused(made, program, pool):
     asked = ("plan", "--pool", pool, "--target", "uptake", "--budget", 5, "--latents", made.run)
     assert "its latents are those of structures" in program.fails(*asked)
+
+
+def test_a_name_that_is_too_long_is_said(program, pool, tmp_path):
+    out = tmp_path / f"{'x' * 300}.csv"
+    assert "Give a shorter name" in program.fails(*plan(pool, out, budget=500))

@@ -224,7 +224,7 @@ def test_rows_without_a_name_or_with_the_same_one_cost_no_others(made_up):
         {"features": ("uptake", "pores")},
         {"group": "uptake"},
         {"targets": (Target("uptake"), Target("uptake", minimise=True))},
-        {"targets": (Target(""),)},
+        {"features": ("uptake",), "costs": ("cost",)},
     ],
 )
 def test_a_column_has_one_meaning(roles):

@@ -23,6 +23,7 @@ _MEMORY = (
 )
 _NO_PLACE = (errno.ENOSPC, errno.EDQUOT)
 _NO_RIGHTS = (errno.EACCES, errno.EROFS, errno.EPERM)
+_NO_NAME = (errno.ENAMETOOLONG,)
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _REPEATED = 1.0  # Seconds within which a second signal is a repetition of the first.
@@ -135,9 +136,10 @@ def _status() -> int:
 
 def _of_the_machine(error: BaseException) -> str | None:
     """What to say of an error that the machine makes, not the program; None of others."""
-    if isinstance(error, OSError) and error.errno in (*_NO_PLACE, *_NO_RIGHTS):
+    if isinstance(error, OSError) and error.errno in (*_NO_PLACE, *_NO_RIGHTS, *_NO_NAME):
         place = f"{error.filename}: " if error.filename else ""
         hint = "Free some space" if error.errno in _NO_PLACE else "Check rights"
+        hint = "Give a shorter name" if error.errno in _NO_NAME else hint
         return f"{place}{error.strerror}. {hint} and run the same command again."
     # Torch has an error class of its own for a full GPU, but none for the CPU.
     words = "can't allocate memory|out of memory"

@@ -220,10 +220,9 @@ class Campaign:
         self.orders = [
             o for o in self.orders if not (o.withdrawn and o.values is None and o.name in names)
         ]
-        if again:
-            notes.append(f"nothing came back: round {self.round} is planned again")
-            if withdrawn := [o.name for o in replaced if o.name not in names]:
-                notes.append(f"withdrawn, so do not measure: {listed(withdrawn)}")
+        if withdrawn := [o.name for o in replaced if o.name not in names]:
+            text = f"nothing came back, and round {self.round} is planned anew; do not measure: "
+            notes.append(f"{text}{listed(withdrawn)}")
         self.fixed = fixed
         if proposal.names:
             self.measured, self.fixed = measured, [*fixed, self.rules.fixed_cost]

@@ -86,9 +86,11 @@ class Columns:
         given = Counter([*targets, *self.costs, *filter(None, [self.name])])
         given.update({*self.features, *self.ignore, *filter(None, [self.group])} & {*targets})
         twice = [name for name, count in given.items() if count > 1]
-        if twice or "" in given:
+        if "" in given:
+            raise DataError("a column without a name", hint="Name one of the pool")
+        if twice:
             hint = "Give a column as target, cost, name, group or feature, and only once"
-            raise DataError(f"column {next(iter(twice), '')!r} is given twice", hint=hint)
+            raise DataError(f"column {twice[0]!r} is given twice", hint=hint)
 
 
 @dataclass(frozen=True)
