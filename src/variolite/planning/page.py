@@ -25,7 +25,6 @@ from variolite.report.page import (
     Paragraph,
     Section,
     Table,
-    missing,
     render_page,
 )
 from variolite.report.style import ACCENT, CATEGORIES, MUTED, OTHER, WIDTH, figure_style, to_svg
@@ -47,45 +46,32 @@ _GRID = 60
 
 def campaign_page(campaign: Campaign, proposal: Proposal, title: str) -> str:
     """Return the page of a batch."""
+    targets = campaign.columns.targets
+    batch = [_candidates(campaign, proposal.table, "why", "Nothing is ordered.")]
+    rest = _candidates(campaign, proposal.rest, "why_not", "Nothing that scores well was left out.")
     with figure_style():
-        sections = [
-            Section("batch", "The next batch", _batch(campaign, proposal)),
-            Section("money", "Money", [Facts(_money(campaign))]),
-            _progress(campaign),
-            Section("left-out", "What was left out", _rest(campaign, proposal)),
-            Section("intervals", "How far intervals hold", _calibration(proposal)),
-        ]
+        if f"{targets[0].column}_predicted" in proposal.table.columns:
+            batch.append(_expected(proposal, targets[0].column))
+        results = _results(campaign)
+    money = {name: f"{amount:,.2f}" for name, amount in campaign.money().items()}
+    sections = [
+        Section("batch", "The next batch", batch),
+        Section("money", "Money", [Facts(money | {"rounds": f"{campaign.round}"})]),
+        Section("progress", "Results so far", [results]),
+        Section("left-out", "What was left out", [rest]),
+        Section("intervals", "How far intervals hold", _calibration(proposal)),
+    ]
     if proposal.notes:
         sections.append(Section("notes", "Notes", [Bullets(tuple(proposal.notes))]))
-    targets = ", ".join(
-        f"{t.column} as {'small' if t.minimise else 'large'} as possible"
-        for t in campaign.columns.targets
-    )
+    sought = (f"{t.column} as {'small' if t.minimise else 'large'} as possible" for t in targets)
     sentences = [proposal.verdict, campaign.statement()]
-    return render_page(title, f"Round {campaign.round}: {targets}", sentences, sections)
+    return render_page(title, f"Round {campaign.round}: {', '.join(sought)}", sentences, sections)
 
 
-def _batch(campaign: Campaign, proposal: Proposal) -> list[Block]:
-    head, rows = _laid_out(campaign, proposal.table, "why")
-    blocks: list[Block] = [Paragraph("Nothing is ordered.", "missing")]
-    if rows:
-        blocks = [Table(head, rows, numbers_from=2, sortable=True)]
-    target = campaign.columns.targets[0].column
-    if f"{target}_predicted" in proposal.table.columns:
-        blocks.append(
-            Figure(
-                "expected",
-                _expected(proposal, target),
-                "Expected value with its 90 % interval against cost: blue is the batch, grey the "
-                "best of those left out, dashed the best value so far.",
-            )
-        )
-    return blocks
-
-
-def _laid_out(
-    campaign: Campaign, table: pl.DataFrame, reason: str
-) -> tuple[list[str], list[list[str]]]:
+def _candidates(campaign: Campaign, table: pl.DataFrame, reason: str, nothing: str) -> Block:
+    """Lay out candidates with what is expected of them, or say that there are none."""
+    if table.is_empty():
+        return Paragraph(nothing, "missing")
     head = ["name", reason.replace("_", " ")]
     columns: list[list[str]] = [table["name"].to_list(), table[reason].to_list()]
     for column in (*(t.column for t in campaign.columns.targets), "cost"):
@@ -94,7 +80,7 @@ def _laid_out(
             head.append(column if column == "cost" else f"{column}, expected (90 %)")
             ends = table.select(middle, f"{column}_low", f"{column}_high").rows()
             columns.append([_range(*end) for end in ends])
-    return head, [list(row) for row in zip(*columns, strict=True)]
+    return Table(head, [*zip(*columns, strict=True)], numbers_from=2, sortable=True)
 
 
 def _range(mean: float, low: float, high: float) -> str:
@@ -104,66 +90,46 @@ def _range(mean: float, low: float, high: float) -> str:
     return f"{significant(mean)} ({significant(low)} to {significant(high)})"
 
 
-def _expected(proposal: Proposal, target: str) -> Markup:
+def _expected(proposal: Proposal, target: str) -> Figure:
     figure, (axes,) = panels(1, abreast=1, height=260)
     for table, colour in ((proposal.rest, OTHER), (proposal.table, ACCENT)):
-        if table.is_empty():
-            continue
-        middle = table[f"{target}_predicted"].to_numpy()
-        ends = np.abs(
-            np.stack([table[f"{target}_{e}"].to_numpy() for e in ("low", "high")]) - middle
+        cost, middle, low, high = (
+            table[name].to_numpy()
+            for name in ("cost_high", f"{target}_predicted", f"{target}_low", f"{target}_high")
         )
-        axes.errorbar(
-            table["cost_high"].to_numpy(), middle, ends, fmt="o", ms=5, color=colour, lw=1.2
-        )
+        ends = np.abs([low - middle, high - middle])
+        axes.errorbar(cost, middle, ends, fmt="o", ms=5, color=colour, lw=1.2)
     if proposal.best is not None:
         axes.axhline(proposal.best, color=MUTED, lw=1, ls="--")
     axes.set(xlabel="cost, at most", ylabel=target)
-    return to_svg(figure, "Expected values and costs")
+    caption = (
+        "Expected value with its 90 % interval against cost: blue is the batch, grey the best of "
+        "those left out, dashed the best value so far."
+    )
+    return Figure("expected", to_svg(figure, "Expected values and costs"), caption)
 
 
-def _money(campaign: Campaign) -> Mapping[str, str]:
-    facts = {name: f"{money:,.2f}" for name, money in campaign.money().items()}
-    return facts | {"rounds": f"{campaign.round}"}
-
-
-def _progress(campaign: Campaign) -> Section:
-    done = [o for o in campaign.orders if o.values is not None]
+def _results(campaign: Campaign) -> Block:
+    done = [(o.cost, o.values[0]) for o in campaign.orders if o.values is not None]
     if len(done) < 2:
-        return missing("progress", "Results so far", "Fewer than two results have come back.")
-    sign = campaign.columns.targets[0].sign
-    values = np.array([o.values[0] for o in done if o.values is not None])
-    best = sign * np.maximum.accumulate(sign * values)
-    spent = np.cumsum([o.cost for o in done])
-    with figure_style():
-        figure, (axes,) = panels(1, abreast=1, height=230)
-        axes.plot(spent, values, "o", color=OTHER, ms=5)
-        axes.step(spent, best, where="post", color=ACCENT, lw=2)
-        axes.set(xlabel="money spent on candidates", ylabel=campaign.columns.targets[0].column)
-        drawing = to_svg(figure, "Results against money")
+        return Paragraph("Fewer than two results have come back.", "missing")
+    target = campaign.columns.targets[0]
+    cost, values = np.transpose(done)
+    best = target.sign * np.maximum.accumulate(target.sign * values)
+    figure, (axes,) = panels(1, abreast=1, height=230)
+    axes.plot(np.cumsum(cost), values, "o", color=OTHER, ms=5)
+    axes.step(np.cumsum(cost), best, where="post", color=ACCENT, lw=2)
+    axes.set(xlabel="money spent on candidates", ylabel=target.column)
     caption = "Each result, grey, and the best so far, blue, against the money spent."
-    return Section("progress", "Results so far", [Figure("progress", drawing, caption)])
-
-
-def _rest(campaign: Campaign, proposal: Proposal) -> list[Block]:
-    if proposal.rest.is_empty():
-        return [Paragraph("Nothing that scores well was left out.", "missing")]
-    head, rows = _laid_out(campaign, proposal.rest, "why_not")
-    return [Table(head, rows, numbers_from=2, sortable=True)]
+    return Figure("progress", to_svg(figure, "Results against money"), caption)
 
 
 def _calibration(proposal: Proposal) -> list[Block]:
     if not proposal.calibration:
         return [Paragraph("No surrogate is fitted yet.", "missing")]
-    rows = [
-        [f"{level} % interval", f"{share:.0f} %"] for level, share in proposal.calibration.items()
-    ]
-    return [
-        Paragraph(
-            "On measured candidates that the surrogate had not seen, in families where given."
-        ),
-        Table(["claims", "holds for"], rows, numbers_from=1),
-    ]
+    rows = [(f"{n} % interval", f"{share:.0f} %") for n, share in proposal.calibration.items()]
+    words = "On measured candidates that the surrogate had not seen, in families where given."
+    return [Paragraph(words), Table(["claims", "holds for"], rows, numbers_from=1)]
 
 
 def backtest_text(found: Mapping[str, Any]) -> str:
@@ -186,13 +152,7 @@ def backtest_page(replays: Sequence[Replay], pool: Pool, settings: Settings) -> 
     """Return the page of replays: curves over money, and a table."""
     found = summary(replays)["strategies"]
     head = ["strategy", *_FIGURES.values()]
-    rows = [
-        [
-            name,
-            *(_with_interval(e, key) for key in _FIGURES),
-        ]
-        for name, e in found.items()
-    ]
+    rows = [[name, *(_with_interval(e, key) for key in _FIGURES)] for name, e in found.items()]
     target = pool.columns.targets[0].column
     with figure_style():
         figure = Figure(
@@ -233,8 +193,12 @@ def _curves(replays: Sequence[Replay], target: str) -> Markup:
     figure, drawn = panels(2, abreast=2, height=260, foot=28)
     for name in names:
         mine = [r for r in replays if r.strategy == name]
-        recall = np.stack([_held(grid, r.spent, r.recall) for r in mine])
-        regret = np.stack([_held(grid, r.spent, np.abs(r.reachable - r.best)) for r in mine])
+        # What is known stays until the next batch, (seeds, grid).
+        known = [np.searchsorted(r.spent, grid, side="right") - 1 for r in mine]
+        recall = np.stack([r.recall[k] for r, k in zip(mine, known, strict=True)])
+        regret = np.stack(
+            [np.abs(r.reachable - r.best[k]) for r, k in zip(mine, known, strict=True)]
+        )
         for axes, values in zip(drawn, (recall, regret), strict=True):
             _band(axes, grid, values, colours[name], strong=name == DEFAULT)
     drawn[0].set(xlabel="money spent", ylabel="found of the best 5 %", ylim=(0, 1))
@@ -242,11 +206,6 @@ def _curves(replays: Sequence[Replay], target: str) -> Markup:
     key = [(name, colours[name]) for name in names]
     legend(figure, key, 54, 72 * figure.get_figheight() - 28, WIDTH - 54)
     return to_svg(figure, "Recall and regret against money")
-
-
-def _held(grid: np.ndarray, spent: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Values at the money of a grid: what is known stays until the next batch."""
-    return values[np.searchsorted(spent, grid, side="right") - 1]
 
 
 def _band(axes: Axes, x: np.ndarray, values: np.ndarray, colour: str, *, strong: bool) -> None:
