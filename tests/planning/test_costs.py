@@ -2,7 +2,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from variolite.errors import DataError
+from variolite.errors import DataError, DataWarning
 from variolite.planning.costs import (
     Synthesis,
     moles_per_gram,
@@ -103,18 +103,50 @@ def test_what_cannot_be_worked_out_says_why():
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("change", "reason"),
     [
-        ({"price": [-1.0, 1.0]}, "row 1 has price -1"),
-        ({"source": ["", "x"]}, "row 1 has no source"),
-        ({"supplies": ["Zn", "?"]}, "not a SMILES text"),
+        ({"price": -1.0}, "no price and molar mass above 0"),
+        ({"price": "5 EUR"}, "no price and molar mass above 0"),
+        ({"price": float("inf")}, "no price and molar mass above 0"),
+        ({"price": None}, "no price and molar mass above 0"),
+        ({"price_high": "?!"}, "no price and molar mass above 0"),
+        ({"molar_mass": 0.0}, "no price and molar mass above 0"),
+        ({"moles": 0.0}, "no price and molar mass above 0"),
+        ({"source": ""}, "no source or no date"),
+        ({"supplies": "zinc nitrate"}, "neither the symbol of a metal nor a SMILES"),
     ],
 )
-def test_bad_price_tables_are_refused(change, message):
-    with pytest.raises(DataError, match=message):
-        read_prices(pl.DataFrame(PRICES | change))
+def test_a_price_that_cannot_be_used_costs_no_others(change, reason):
+    prices = {"moles": [1.0, 1.0]} | {key: list(value) for key, value in PRICES.items()}
+    for key, cell in change.items():
+        prices[key] = pl.Series([cell, prices[key][1]], strict=False)
+    found = read_prices(pl.DataFrame(prices))
+    assert not found.metals
+    assert list(found.linkers) == [TEREPHTHALIC]
+    (note,) = found.notes
+    assert "row 1 (" in note
+    assert reason in note
+
+
+def test_price_tables_without_prices_are_refused():
+    with pytest.raises(DataError, match="no price can be used: row 1"):
+        read_prices(pl.DataFrame(PRICES).with_columns(price=-1.0))
     with pytest.raises(DataError, match="no column 'date'"):
         read_prices(pl.DataFrame(PRICES).drop("date"))
+
+
+def test_ends_of_prices_in_the_wrong_order_enclose_them():
+    swapped = PRICES | {"price_low": [1.0, None], "price_high": [0.4, None]}
+    ends = read_prices(pl.DataFrame(swapped)).metals["Zn"] / 297.49
+    np.testing.assert_allclose(ends, [0.5, 0.4, 1.0])
+
+
+@pytest.mark.parametrize(("metals", "there"), [("Qq", "Zn"), ("", "Zn"), ("Zn;Cu", "Zn")])
+def test_other_metals_than_those_of_the_formula_are_said(metals, there):
+    frame = pl.DataFrame({"formula": [MOF_5], "metals": [metals], "linkers": [TEREPHTHALIC]})
+    found = synthesis_costs(frame, read_prices(pl.DataFrame(PRICES)), Synthesis())
+    assert found["synthesis_cost"].to_list() == [None]
+    assert found["synthesis_notes"].to_list() == [f"the metals of its formula are {there}"]
 
 
 def test_run_times_are_learnt_where_they_are_missing():
@@ -130,7 +162,29 @@ def test_run_times_are_learnt_where_they_are_missing():
     assert 0.8 <= inside.mean() <= 0.98
 
 
-def test_times_that_cannot_be_learnt_are_refused():
-    frame = pl.DataFrame({"minutes": [1.0, None, 3.0]})
-    with pytest.raises(DataError, match="1 candidates have no minutes"):
-        validation_costs(frame, "minutes", [], rate=1.0)
+def test_times_and_sizes_that_cannot_be_used_cost_their_rows():
+    minutes, atoms = np.arange(1.0, 31.0), np.arange(10.0, 310.0, 10.0)
+    cells = pl.Series(minutes).cast(pl.String).to_list()
+    cells[20:] = ["long", "-3", "0", "inf", None, None, None, None, None, None]
+    sizes = pl.Series(atoms).cast(pl.String).to_list()
+    sizes[3], sizes[28], sizes[29] = None, "big", "-5"
+    frame = pl.DataFrame({"minutes": cells, "atoms": sizes})
+    with pytest.warns(DataWarning) as said:
+        found = validation_costs(frame, "minutes", ["atoms"], rate=1.0)["validation_cost"]
+    np.testing.assert_allclose(found[:20], minutes[:20])
+    np.testing.assert_allclose(found[20:28], minutes[20:28], rtol=1e-6)
+    assert np.isnan(found.to_numpy()[28:]).all()
+    texts = " ".join(str(warning.message) for warning in said)
+    assert "row 21 ('long'), row 22 ('-3'), row 23 ('0'), row 24 ('inf')" in texts
+    assert "2 candidates without a validation cost: their size is unknown too" in texts
+
+
+def test_times_that_cannot_be_learnt_are_said():
+    frame = pl.DataFrame({"minutes": [1.0, None, 3.0], "atoms": [1, 2, 3]})
+    with pytest.warns(DataWarning, match="1 candidate without a validation cost: --size learns"):
+        found = validation_costs(frame, "minutes", [], rate=1.0)
+    np.testing.assert_array_equal(found["validation_cost"], [1, np.nan, 3])
+    with pytest.raises(DataError, match="2 candidates have minutes and atoms"):
+        validation_costs(frame, "minutes", ["atoms"], rate=1.0)
+    with pytest.raises(DataError, match="no column 'volume'"):
+        validation_costs(frame, "minutes", ["volume"], rate=1.0)

@@ -291,7 +291,7 @@ def costs(
     from variolite.planning import costs as costing
     from variolite.records import load_table, require_writable, write_table
 
-    keep_inputs("--out", out, pool)
+    keep_inputs("--out", out, pool, prices)
     require_writable(out)
     if prices is None and minutes is None:
         raise DataError("nothing to work out", hint="Give --prices, --minutes or both")

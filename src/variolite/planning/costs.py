@@ -9,8 +9,10 @@ dearest, so that the interval is wide; the candidate says so in its notes.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,18 +21,28 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 from scipy.stats import gmean
 
-from variolite.crystals.elements import ATOMIC_NUMBERS, MASSES, parse_formula
-from variolite.errors import DataError
+from variolite.crystals.elements import (
+    ATOMIC_NUMBERS,
+    MASSES,
+    METALLIC,
+    SYMBOLS,
+    parse_formula,
+)
+from variolite.errors import DataError, DataWarning
 from variolite.linkers import atoms_of, read_linker
-from variolite.planning.pool import require_column
+from variolite.planning.pool import listed, require_column
 from variolite.planning.rules import Synthesis
-from variolite.records import numeric_values, read_table
+from variolite.records import read_table
+from variolite.records.files.delimited import numbers_among
 from variolite.records.records import text_values
+from variolite.report.formatting import counted
 
 Floats = NDArray[np.float64]
 
 _TEXTS = ("supplies", "source", "date")
+_NUMBERS = (("price", np.nan), ("molar_mass", np.nan), ("moles", 1.0))
 _NORMAL_90 = 1.645
+_LARGEST = 1e12
 
 
 @dataclass(frozen=True)
@@ -60,37 +72,45 @@ def read_prices(source: Any) -> Prices:
     gram of reagent), ``price_low`` and ``price_high`` if known (20 % either side else),
     ``molar_mass`` of the reagent (g/mol), ``moles`` of the metal or linker per mole of reagent (1
     by default), ``source`` and ``date``. Of several reagents for one thing the cheapest counts.
+    Rows that cannot be used are left out, and the notes say why.
     """
-    table, where = read_table(source, text=_TEXTS), str(source)
+    table = read_table(source, text=_TEXTS)
+    where = str(source) if isinstance(source, str | Path) else "prices"
     for name in (*_TEXTS, "price", "molar_mass"):
         require_column(table, name, where)
-    price, mass = numeric_values(table["price"]), numeric_values(table["molar_mass"])
 
     def given(name: str, default: Floats) -> Floats:
-        values = numeric_values(table[name]) if name in table.columns else default
-        return np.where(np.isnan(values), default, values)
+        if name not in table.columns:
+            return default
+        values, odd = numbers_among(table[name])
+        return np.where(np.isnan(values) & ~odd, default, values)
 
-    ends = (price, given("price_low", 0.8 * price), given("price_high", 1.2 * price))
-    per_mole = np.column_stack(ends) * (mass / given("moles", np.ones(len(table))))[:, None]
-    prices = Prices()
+    ones = np.ones(len(table))
+    price, mass, moles = (given(n, d * ones) for n, d in _NUMBERS)
+    ends = np.stack([price, given("price_low", 0.8 * price), given("price_high", 1.2 * price)])
+    per_mole = np.stack([price, ends.min(axis=0), ends.max(axis=0)], axis=1)
+    per_mole *= (mass / np.where(moles == 0, np.nan, moles))[:, None]
+    inputs = np.stack([*ends, mass, moles])
+    possible = np.asarray((inputs > 0).all(axis=0) & (per_mole < _LARGEST).all(axis=1))
+    prices, left_out = Prices(), list[str]()
     for row, (supplies, origin, date) in enumerate(
         zip(*(text_values(table[name]) for name in _TEXTS), strict=True)
     ):
-        if np.isnan(price[row]):
-            prices.notes.append(f"no price of {supplies}: it is unknown")
-            continue
-        if not (price[row] > 0 and mass[row] > 0):
-            what = f"row {row + 1} has price {price[row]:g} and molar mass {mass[row]:g}"
-            hint = "Both are greater than 0; leave a price empty that is unknown"
-            raise DataError(what, where=where, hint=hint)
-        if not origin or not date:
-            hint = "Say where each price comes from, and of what day it is"
-            raise DataError(f"row {row + 1} has no source or no date", where=where, hint=hint)
         metal = supplies in ATOMIC_NUMBERS
+        key = supplies if metal else read_linker(supplies).smiles
+        reason = "no source or no date" if not (origin and date) else ""
+        reason = reason if key else "neither the symbol of a metal nor a SMILES"
+        reason = reason if possible[row] else "no price and molar mass above 0"
+        if reason:
+            left_out.append(f"row {row + 1} ({supplies}: {reason})")
+            continue
         known = prices.metals if metal else prices.linkers
-        key = supplies if metal else _canonical(supplies)
         if key not in known or per_mole[row, 0] < known[key][0]:
             known[key] = per_mole[row]
+    if left_out:
+        prices.notes.append(f"prices that are not used: {listed(left_out)}")
+    if not prices.metals and not prices.linkers:
+        raise DataError(f"no price can be used: {listed(left_out, 2)}", where=where)
     return prices
 
 
@@ -142,7 +162,8 @@ def moles_per_gram(
 
     Metals are counted in the formula. Linkers are those numbers, not negative, of each that
     together come nearest to its atoms other than metals, hydrogen and oxygen (protons, water and
-    oxide belong to no linker). Raises a DataError where they do not explain the carbon.
+    oxide belong to no linker). Raises a DataError where they do not explain the carbon, or other
+    metals are in the formula than are named.
     """
     amounts = parse_formula(formula)
     mass = sum(number * MASSES[z] for z, number in amounts.items())
@@ -155,6 +176,10 @@ def moles_per_gram(
     linkers = [_canonical(smiles) for smiles in linkers]
     contents = [atoms_of(smiles) for smiles in linkers]
     metallic = {ATOMIC_NUMBERS.get(symbol, 0) for symbol in metals}
+    there = {z for z in amounts if METALLIC[z] and not any(z in c for c in contents)}
+    if metallic - {*amounts} or there - metallic:
+        named = ", ".join(SYMBOLS[z] for z in sorted(there)) or "none"
+        raise DataError(f"the metals of its formula are {named}")
     elements = sorted({z for c in contents for z in c} - {1, 8} - metallic)
     matrix = np.array([[c[z] for c in contents] for z in elements])
     wanted = np.array([amounts.get(z, 0.0) for z in elements])
@@ -188,23 +213,34 @@ def validation_costs(
     Where minutes are not measured they are learnt: their logarithm is linear in those of the
     ``size`` columns (atoms, volume); the interval of 90 % is that of the residuals.
     """
-    known = numeric_values(frame[minutes])
-    present = np.isfinite(known) & (known > 0)
-    if (known < 0).any():
-        raise DataError(f"column {minutes} holds negative minutes", hint="Correct them")
-    middle, factor = known, np.ones(len(known))
-    if not present.all():
-        if present.sum() < 10 or not size:
-            what = f"{len(known) - present.sum():,} candidates have no {minutes}"
-            hint = "Give --size columns and at least ten measured times to learn them from"
-            raise DataError(what, hint=hint)
-        logs = [np.log(np.maximum(numeric_values(frame[name]), 1e-9)) for name in size]
-        design = np.column_stack([np.ones(len(known)), *logs])
-        fitted, *_ = np.linalg.lstsq(design[present], np.log(known[present]), rcond=None)
+    for name in (minutes, *size):
+        require_column(frame, name, "pool")
+    known, odd = numbers_among(frame[minutes])
+    odd |= (known <= 0) | (known > _LARGEST)
+    if odd.any():
+        rows = [f"row {row + 1} ({frame[minutes][int(row)]!r:.40})" for row in np.flatnonzero(odd)]
+        text = f"{minutes} are read as missing where they are no number above 0: {listed(rows)}"
+        warnings.warn(text, DataWarning, stacklevel=2)
+    present = np.isfinite(known) & ~odd
+    middle, factor = np.where(present, known, np.nan), np.ones(len(known))
+    if not present.all() and size:
+        sizes = np.stack([numbers_among(frame[name])[0] for name in size], axis=1)
+        usable = np.asarray(((sizes > 0) & (sizes < _LARGEST)).all(axis=1))
+        used = present & usable
+        if used.sum() < 10:
+            what = f"{used.sum()} candidates have {minutes} and {', '.join(size)}"
+            raise DataError(what, hint="Ten at least are needed to learn the others from")
+        design = np.column_stack([np.ones(len(known)), np.log(np.where(usable[:, None], sizes, 1))])
+        fitted, *_ = np.linalg.lstsq(design[used], np.log(known[used]), rcond=None)
         learnt = design @ fitted
-        spread = np.std(np.log(known[present]) - learnt[present], ddof=design.shape[1])
-        middle = np.where(present, known, np.exp(learnt))
-        factor[~present] = np.exp(_NORMAL_90 * spread)
+        spread = np.std(np.log(known[used]) - learnt[used], ddof=design.shape[1])
+        new = ~present & usable
+        middle[new] = np.exp(learnt[new])
+        factor[new] = np.exp(_NORMAL_90 * spread)
+    if unknown := int(np.isnan(middle).sum()):
+        text = f"{counted(unknown, 'candidate')} without a validation cost"
+        hint = "their size is unknown too" if size else "--size learns it from those that have one"
+        warnings.warn(f"{text}: {hint}", DataWarning, stacklevel=2)
     ends = (rate * middle, rate * middle / factor, rate * middle * factor)
     names = ("validation_cost", "validation_cost_low", "validation_cost_high")
     return pl.DataFrame(dict(zip(names, ends, strict=True)))
