@@ -108,6 +108,13 @@ def printable(text: str) -> str:
     return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
+def some_of(names: Iterable[str], most: int = 8) -> str:
+    """Join names with commas, the first of many."""
+    every = [*names]
+    more = f" and {len(every) - most:,} more" if len(every) > most else ""
+    return f"{', '.join(every[:most])}{more}"
+
+
 def nearest(name: str, candidates: Iterable[str]) -> str | None:
     """Return the candidate most like ``name``, or None when none is close."""
     folded = {candidate.casefold(): candidate for candidate in candidates}

@@ -28,7 +28,7 @@ from variolite.corelogs.accumulation import (
 from variolite.corelogs.holes import holes_from_text
 from variolite.corelogs.instruments import INSTRUMENTS, InstrumentTable, open_table
 from variolite.corelogs.lithology import LabelLevel, label_level
-from variolite.errors import DataError, DataWarning
+from variolite.errors import DataError, DataWarning, some_of
 
 Progress = Callable[[int, int, str], None]
 """Called as ``progress(bytes_done, bytes_total, what)``, before each file and at the end."""
@@ -101,8 +101,7 @@ class BinReport:
         kinds = {"grouped by their last word": self.guessed, "in no group": self.unmapped}
         for how, levels in kinds.items():
             for level, names in levels.items():
-                more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-                lines.append(f"{level}: {how}: {', '.join(names[:5])}{more}")
+                lines.append(f"{level}: {how}: {some_of(names, 5)}")
         return tuple(lines)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from variolite.arguments import Device, Primitive, Run, Strict, keep_inputs, writable_copy
-from variolite.errors import DataError, RunFolderError, nearest
+from variolite.errors import DataError, RunFolderError, nearest, some_of
 from variolite.progress import ConsoleProgress
 from variolite.text_table import text_table
 
@@ -114,13 +114,13 @@ def find_crystal(text: str) -> Crystal:
         return crystals[places[0]]
     if not places:
         close = nearest(str(name), names)
-        hint = f"did you mean {close}?" if close else f"there are {_some(names)}"
+        hint = f"did you mean {close}?" if close else f"there are {some_of(names, _MOST_NAMES)}"
         raise DataError(f"no structure is called {name!r}", where=str(path), hint=hint)
     if name is None:
         raise DataError(
             f"holds {len(names):,} structures",
             where=str(path),
-            hint=f"say which with {path}:NAME; there are {_some(names)}",
+            hint=f"say which with {path}:NAME; there are {some_of(names, _MOST_NAMES)}",
         )
     raise DataError(
         f"{len(places):,} structures are called {name!r}",
@@ -137,11 +137,6 @@ def _parted(text: str) -> tuple[Path, str | None]:
         if character == ":" and place and Path(text[:place]).exists():
             return Path(text[:place]), text[place + 1 :]
     return Path(text), None
-
-
-def _some(names: list[str]) -> str:
-    more = len(names) - _MOST_NAMES
-    return ", ".join(names[:_MOST_NAMES]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _table(model: CrystalModel, crystals: Crystals) -> str:

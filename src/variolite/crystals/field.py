@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from variolite.arguments import keep_inputs, parse_conditions
 from variolite.crystals.recipe import CrystalRecipe
-from variolite.errors import DataError, ModelFileError, ShortfallError
+from variolite.errors import DataError, ModelFileError, ShortfallError, some_of
 from variolite.fields import Deferred, Paths, name_of
 from variolite.progress import Progress
 from variolite.shipped import copy_shipped, shipped_run
@@ -315,8 +315,7 @@ def load(
     reading.report(progress.note, tables_beside(out) if out else ())
     if wrong:
         names = [f"{crystals.names[place]} ({error.detail})" for place, error in wrong.items()]
-        more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
-        progress.note(f"left out: {', '.join(names[:NAMED])}{more}")
+        progress.note(f"left out: {some_of(names, NAMED)}")
     crystals = reading.crystals
     if primitive:
         with progress.stage("finding primitive cells") as step:

@@ -25,6 +25,7 @@ from variolite.crystals.elements import (
     atomic_numbers,
     densities,
 )
+from variolite.errors import some_of
 from variolite.frameworks.assembly.nets import periodic_parts
 
 Floats = NDArray[np.float64]
@@ -139,22 +140,12 @@ class Bonded:
 
     def pairs(self, wrong: NDArray[np.bool_]) -> str:
         first, second, _, apart = self.close.only(wrong)
-        return _some(
-            f"{self.name(i)}-{self.name(j)} {d:.2f} A"
-            for i, j, d in zip(first, second, apart, strict=True)
-        )
+        pairs = zip(first, second, apart, strict=True)
+        return some_of((f"{self.name(i)}-{self.name(j)} {d:.2f} A" for i, j, d in pairs), 3)
 
     def counts(self, wrong: Callable[[int], bool], elements: Iterable[int]) -> str:
-        return _some(
-            f"{self.name(atom)} has {len(self.around[atom])} bonds"
-            for atom in self.of_elements(elements)
-            if wrong(atom)
-        )
-
-
-def _some(names: Iterable[str]) -> str:
-    every = list(names)
-    return ", ".join(every[:3]) + (f" and {len(every) - 3} more" if len(every) > 3 else "")
+        atoms = filter(wrong, self.of_elements(elements))
+        return some_of((f"{self.name(a)} has {len(self.around[a])} bonds" for a in atoms), 3)
 
 
 def _overlaps(bonded: Bonded) -> str:

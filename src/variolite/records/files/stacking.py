@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from variolite.errors import DataError, DataWarning, VarioliteError
+from variolite.errors import DataError, DataWarning, VarioliteError, some_of
 from variolite.records.records import SENTINELS, numeric_values
 from variolite.records.units import can_convert, convert, split_header, units_agree
 
@@ -118,8 +118,7 @@ def stack(
         missing.setdefault(lacking, []).append(header)
     for lacking, absent in sorted(missing.items()):
         if lacking:
-            more = f" and {len(absent) - 8} more" if len(absent) > 8 else ""
-            what = f"{', '.join(absent[:8])}{more} {'are' if absent[1:] else 'is'} missing"
+            what = f"{some_of(absent)} {'are' if absent[1:] else 'is'} missing"
             notes.append(f"{what} in {lacking} of {len(frames)} files")
     for note in notes:
         warnings.warn(note, DataWarning, stacklevel=4)
