@@ -5,6 +5,7 @@ from itertools import product
 import numpy as np
 import pytest
 from scipy.ndimage import label
+from scipy.spatial import KDTree
 
 from variolite.crystals.crystals import Crystal, Crystals
 from variolite.crystals.elements import ATOMIC_NUMBERS, MASSES
@@ -125,7 +126,7 @@ def test_pores_do_not_depend_on_the_cell(seed):
         )
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 def test_diameters_are_those_of_a_fine_grid(seed):
     given = random_crystal(seed, atoms=9)
     counts = np.ceil(np.linalg.norm(given.lattice, axis=1) / 0.2).astype(int)
@@ -143,13 +144,14 @@ def test_diameters_are_those_of_a_fine_grid(seed):
 
 
 def brute_clearance(given, points):
+    """Distance of points to the surface of the nearest atom, over 125 cells."""
     shifts = np.array(list(product(range(-2, 3), repeat=3)))
-    best = np.full(len(points), np.inf)
-    for atom, place in zip(given.species, given.coordinates, strict=True):
-        for shift in shifts:
-            apart = np.linalg.norm(points - (place + shift) @ given.lattice, axis=1)
-            best = np.minimum(best, apart - RADII[atom])
-    return best
+    images = (given.coordinates[:, None] + shifts) @ given.lattice
+    apart = [
+        KDTree(images[given.species == kind].reshape(-1, 3)).query(points)[0] - RADII[kind]
+        for kind in np.unique(given.species)
+    ]
+    return np.min(apart, axis=0)
 
 
 def percolates(free):
