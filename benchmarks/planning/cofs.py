@@ -3,7 +3,8 @@
     python -m benchmarks.planning.cofs        about 15 minutes
 
 Ten COFs drawn at random are simulated first, then one at a time. With two fidelities the first ten
-are Henry coefficients, and what is simulated next, and how, is found by a rule.
+are Henry coefficients, and what is simulated next, and how, is what `variolite.planning.Campaign`
+proposes, as `variolite plan --cheap henry --cheap-cost henry_minutes` does.
 """
 
 from __future__ import annotations
@@ -13,14 +14,13 @@ import time
 from typing import Any
 
 import numpy as np
+import polars as pl
 from benchmarks.pages import RESULTS, command, provenance, table, write_page
 from benchmarks.planning.crafted import interval
-from benchmarks.planning.fidelity import next_purchase
 from benchmarks.planning.surrogates import KINDS
 from benchmarks.planning.tables import Cofs, Floats, cofs
 
-from variolite.planning import acquisition
-from variolite.planning.surrogate import Surrogate
+from variolite.planning import Campaign, Columns, Rules, Target, acquisition, read_pool
 
 START, LONGEST = 10, 120
 WORTHS = (100, 300, 1000)
@@ -71,29 +71,32 @@ def one_fidelity(data: Cofs, seed: int, kind: str, alpha: float) -> dict[str, An
 
 
 def two_fidelities(data: Cofs, seed: int) -> dict[str, Any]:
-    """Buy Henry coefficients or simulations by the rule; minutes until the best is simulated."""
-    best, n = int(np.argmax(data.target)), len(data.target)
-    cheap, real = np.full(n, np.nan), np.full(n, np.nan)
-    first = np.random.default_rng(seed).permutation(n)[:START]
-    cheap[first] = data.henry[first]
-    predicted = None
-    while np.isnan(real[best]):
-        known = np.flatnonzero(np.isfinite(cheap))
-        if predicted is None:
-            model = Surrogate(seed=len(known), folds=0).fit(data.features[known], cheap[known])
-            predicted = model.predict(data.features)
-        bought = next_purchase(
-            cheap, real, predicted.mean, predicted.sd, data.henry_minutes, data.minutes
-        )
-        assert bought is not None
-        if bought.real:
-            real[bought.row] = data.target[bought.row]
-        else:
-            cheap[bought.row] = data.henry[bought.row]
-            predicted = None
-    of_cheap, of_real = np.isfinite(cheap), np.isfinite(real)
-    minutes = data.henry_minutes[of_cheap].sum() + data.minutes[of_real].sum()
-    return {"minutes": float(minutes), "runs": [int(of_cheap.sum()), int(of_real.sum())]}
+    """Give a campaign the Henry coefficients and simulations that it orders, one at a time.
+
+    Minutes until the best is simulated.
+    """
+    names = np.arange(len(data.target)).astype(str)
+    best, first = names[np.argmax(data.target)], np.random.default_rng(seed).permutation(len(names))
+    table = pl.DataFrame(data.features).with_columns(
+        name=names,
+        gcmc=pl.lit(None, dtype=pl.Float64),
+        henry=np.where(np.isin(np.arange(len(names)), first[:START]), data.henry, np.nan),
+        minutes=data.minutes,
+        henry_minutes=data.henry_minutes,
+    )
+    columns = Columns(
+        (Target("gcmc"),), ("minutes",), cheap="henry", cheap_costs=("henry_minutes",)
+    )
+    pool = read_pool(table.with_columns(pl.col("henry").fill_nan(None)), columns)
+    campaign = Campaign(columns, 1e6, Rules(batch=1, strategy="ei", seed=seed))
+    while best not in campaign.results:
+        proposal = campaign.propose(pool)
+        for name, measure in zip(proposal.names, proposal.measures, strict=True):
+            values = data.henry if measure == "henry" else data.target
+            campaign.observe(name, float(values[int(name)]), measure=measure)
+    known = [*first[:START].tolist(), *map(int, campaign.cheap)]
+    minutes = data.henry_minutes[known].sum() + data.minutes[list(map(int, campaign.results))].sum()
+    return {"minutes": float(minutes), "runs": [len(known), len(campaign.results)]}
 
 
 def stopping(runs: list[dict[str, Any]], worth: float) -> dict[str, float]:

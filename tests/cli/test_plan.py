@@ -77,9 +77,37 @@ def test_json_holds_the_batch_and_the_money(program, pool):
     assert found["left"] == 0
 
 
+def test_a_cheap_measurement_is_ordered_and_entered_in_its_column(program, tmp_path, monkeypatch):
+    monkeypatch.setattr("variolite.planning.surrogate._TREES", 4)
+    frame, uptake, _ = pool_of(rows=40)
+    known = pl.Series(np.arange(40) < 8)
+    cheap = pl.Series("henry", 3 * uptake + 1)
+    frame = frame.with_columns(
+        henry=pl.when(known).then(cheap), uptake=pl.lit(None, dtype=pl.Float64), minutes=pl.lit(1.0)
+    )
+    pool, out = tmp_path / "pool.csv", tmp_path / "batch.csv"
+    frame.write_csv(pool)
+    asked = plan(pool, out, budget=500, batch=4, cheap="henry", **{"cheap-cost": "minutes"})
+    answer = program.works(*asked)
+    batch = pl.read_csv(out)
+    assert "henry" in batch["measure"].to_list()
+    assert {"henry_predicted", "uptake_predicted", "measure"} <= set(batch.columns)
+    assert "henry" in (tmp_path / "batch.html").read_text()
+    assert "measured cheaply first" in answer.out
+    ordered = frame["name"].is_in(batch.filter(pl.col("measure") == "henry")["name"].to_list())
+    frame.with_columns(henry=pl.when(known | ordered).then(cheap)).write_csv(pool)
+    program.works(*asked)
+    kept = json.loads((tmp_path / "batch.campaign.json").read_text())["orders"]
+    came = {o["name"] for o in kept if o["measure"] == "henry" and o["round"] == 1 and o["values"]}
+    assert came == set(frame.filter(ordered)["name"])
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"budget": 500, "cheap": "void"}, "Give --cheap and --cheap-cost together"),
+        ({"budget": 500, "cheap": "uptake", "cheap-cost": "cost"}, "'uptake' is given twice"),
+        ({"budget": 500, "cheap": "vod", "cheap-cost": "cost"}, "there is no column 'vod'"),
         ({"budget": 0}, "a budget of 0"),
         ({"budget": 5}, "the cheapest candidate costs"),
         ({"budget": -5}, "budget"),

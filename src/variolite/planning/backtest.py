@@ -94,7 +94,7 @@ def taken(pool: Pool, rows: NDArray[np.int64]) -> Pool:
         for name, part in parts.items()
         if isinstance(part, np.ndarray | pl.DataFrame)
     }
-    return replace(pool, notes=(), **arrays)
+    return replace(pool, notes=(), cheap=None, **arrays)
 
 
 def replay(pool: Pool, settings: Settings, strategy: str, seed: int) -> Replay:

@@ -45,11 +45,19 @@ class Order:
     cost: _Money
     values: list[_Value] | None = None
     withdrawn: bool = False
+    measure: str | None = None
+    """Column to measure, where there is a cheap one."""
+
+    @property
+    def key(self) -> tuple[str, str | None]:
+        """What tells it from other orders of its campaign."""
+        return self.name, self.measure
 
 
 _ORDERS = TypeAdapter(list[Order])
 _FIXED = TypeAdapter(list[_Money])
 _RESULTS = TypeAdapter(dict[str, list[_Value]])
+_CHEAP = TypeAdapter(dict[str, _Value])
 
 
 @dataclass
@@ -76,6 +84,8 @@ class Campaign:
     """Values by name that were entered by `observe`."""
     measured: list[str] = field(default_factory=list)
     """Names that had a value when the last round was proposed."""
+    cheap: dict[str, float] = field(default_factory=dict)
+    """Cheap values by name that were entered by `observe`."""
 
     def __post_init__(self) -> None:
         if not 0 < self.budget <= MOST_MONEY:
@@ -105,8 +115,10 @@ class Campaign:
         """Rounds that were proposed."""
         return len(self.fixed)
 
-    def observe(self, name: str, *values: float, kind: str = "measured") -> None:
-        """Enter the values of one candidate, a number per target.
+    def observe(
+        self, name: str, *values: float, kind: str = "measured", measure: str | None = None
+    ) -> None:
+        """Enter the values of one candidate, a number per target, or that of the cheap column.
 
         Raises a DataError for anything but a measured or simulated value: a prediction or a
         request is no observation.
@@ -114,19 +126,27 @@ class Campaign:
         if kind not in OBSERVED:
             what = f"a {kind} value of {name} is no observation"
             raise DataError(what, hint=f"Only {' or '.join(OBSERVED)} values are")
-        if len(values) != len(self.columns.targets) or not np.isfinite(values).all():
-            what = f"{len(values)} values of {name}"
-            hint = f"Give a number for each of {', '.join(t.column for t in self.columns.targets)}"
-            raise DataError(what, hint=hint)
-        self.results[name] = [float(v) for v in values]
+        possible = [t.column for t in self.columns.measurable]
+        if measure not in (None, *possible):
+            what = f"{measure} is not measured in this campaign"
+            raise DataError(what, hint=f"Give one of {', '.join(possible)}")
+        cheap = measure is not None and measure == self.columns.cheap
+        wanted = possible[-1:] if cheap else [t.column for t in self.columns.targets]
+        if len(values) != len(wanted) or not np.isfinite(values).all():
+            hint = f"Give a number for each of {', '.join(wanted)}"
+            raise DataError(f"{len(values)} values of {name}", hint=hint)
+        if cheap:
+            self.cheap[name] = float(values[0])
+        else:
+            self.results[name] = [float(v) for v in values]
 
     def pool(self, source: Any) -> Pool:
         """Read a pool, with the values that were entered by `observe`."""
         pool = source if isinstance(source, Pool) else read_pool(source, self.columns)
-        if not self.results:
+        if not self.results and not self.cheap:
             return pool
         places = {name: place for place, name in enumerate(pool.names.tolist())}
-        unknown = [name for name in self.results if name not in places]
+        unknown = [name for name in (*self.results, *self.cheap) if name not in places]
         if unknown:
             what = f"{listed(unknown)} is not in the pool"
             raise DataError(what, hint="Names are those of the pool's column of names")
@@ -134,7 +154,11 @@ class Campaign:
         for name, values in self.results.items():
             signs = [t.sign for t in self.columns.targets]
             entered[places[name]] = np.multiply(signs, values)
-        return replace(pool, values=entered)
+        if (cheap := pool.cheap) is not None:
+            cheap = replace(cheap, values=cheap.values.copy())
+            for name, value in self.cheap.items():
+                cheap.values[places[name]] = self.columns.targets[0].sign * value
+        return replace(pool, values=entered, cheap=cheap)
 
     def receive(self, pool: Pool) -> list[str]:
         """Settle orders whose values the pool holds now; return what changed otherwise."""
@@ -146,17 +170,21 @@ class Campaign:
         gone, emptied, changed, repriced, late = [], [], [], [], []
         for order in self.orders:
             place = places.get(order.name)
-            if order.withdrawn and (place is None or not pool.measured[place]):
+            costs, found = pool.cost_high, pool.values
+            if pool.cheap is not None and order.measure == self.columns.cheap:
+                costs, found = pool.cheap.cost_high, pool.cheap.values[:, None]
+            came = place is not None and bool(np.isfinite(found[place]).all())
+            if order.withdrawn and not came:
                 continue
             if place is None:
                 gone.append(order.name)
                 continue
-            cost = float(pool.cost_high[place])
+            cost = float(costs[place])
             if order.values is None and np.isfinite(cost) and not np.isclose(cost, order.cost):
                 repriced.append(f"{order.name} ({order.cost:,.2f}, now {cost:,.2f})")
                 order.cost = cost
-            if pool.measured[place]:
-                values = (signs * pool.values[place]).tolist()
+            if came:
+                values = (signs * found[place]).tolist()
                 if order.values is not None and not np.allclose(values, order.values):
                     changed.append(order.name)
                 if order.values is None and order.withdrawn:
@@ -193,13 +221,20 @@ class Campaign:
         """
         pool = self.pool(source)
         notes = self.receive(pool)
-        measured = sorted(pool.names[pool.measured].tolist())
+        measured, of_cheap = sorted(pool.names[pool.measured].tolist()), set[str]()
+        if pool.cheap is not None:
+            of_cheap = {*pool.names[np.isfinite(pool.cheap.values)].tolist()}
+            measured += [f"{self.columns.cheap} of {name}" for name in sorted(of_cheap)]
         last = [o for o in self.orders if o.round == self.round and not o.withdrawn]
         again = bool(last) and not {*measured} - {*self.measured}
         again = again and all(o.values is None for o in last)
         fixed, replaced = (self.fixed[:-1], last) if again else (self.fixed, [])
-        taken = {o.name for o in self.orders if o.values is not None or not o.withdrawn} - {
-            o.name for o in replaced
+        # A candidate whose cheap value came back may be measured for real.
+        done = [o for o in self.orders if o.measure == self.columns.cheap and o.name in of_cheap]
+        taken = {
+            o.name
+            for o in self.orders
+            if o not in (*replaced, *done) and (o.values is not None or not o.withdrawn)
         }
         left = self.left + sum(o.cost for o in replaced) + sum(self.fixed) - sum(fixed)
         left -= self.rules.fixed_cost
@@ -214,21 +249,24 @@ class Campaign:
             surrogates=surrogates,
             progress=progress,
         )
-        names = {*proposal.names}
+        keys = {*zip(proposal.names, proposal.measures, strict=True)}
         for order in replaced:
             order.withdrawn = True
         self.orders = [
-            o for o in self.orders if not (o.withdrawn and o.values is None and o.name in names)
+            o for o in self.orders if not (o.withdrawn and o.values is None and o.key in keys)
         ]
-        if withdrawn := [o.name for o in replaced if o.name not in names]:
+        if gone := [o for o in replaced if o.key not in keys]:
+            withdrawn = [f"{o.measure} of {o.name}" if o.measure else o.name for o in gone]
             text = f"nothing came back, and round {self.round} is planned anew; do not measure: "
             notes.append(f"{text}{listed(withdrawn)}")
         self.fixed = fixed
         if proposal.names:
             self.measured, self.fixed = measured, [*fixed, self.rules.fixed_cost]
             self.orders += [
-                Order(name, self.round, cost)
-                for name, cost in zip(proposal.names, proposal.costs, strict=True)
+                Order(name, self.round, cost, measure=measure)
+                for name, cost, measure in zip(
+                    proposal.names, proposal.costs, proposal.measures, strict=True
+                )
             ]
         assert self.left >= -1e-6, "the budget is exceeded"
         proposal.notes[:0] = notes
@@ -255,6 +293,7 @@ class Campaign:
             "orders": [asdict(order) for order in self.orders],
             "results": self.results,
             "measured": self.measured,
+            "cheap": self.cheap,
         }
         write_text_atomic(path, json.dumps({"checksum": _checksum(kept)} | kept, indent=1) + "\n")
 
@@ -273,8 +312,9 @@ class Campaign:
                 _FIXED.validate_python(kept["fixed"]),
                 _RESULTS.validate_python(kept["results"]),
             )
+            cheap = _CHEAP.validate_python(kept.get("cheap", {}))
             targets, measured = [*map(str, kept["targets"])], [*map(str, kept["measured"])]
-            twice = Counter(o.name for o in orders if not o.withdrawn).most_common(1)
+            twice = Counter(o.key for o in orders if not o.withdrawn).most_common(1)
             widths = {len(o.values) for o in orders if o.values is not None} - {len(targets)}
             if widths or any(o.round > len(fixed) for o in orders) or (twice and twice[0][1] > 1):
                 raise ValueError("orders that no campaign makes")
@@ -285,11 +325,13 @@ class Campaign:
             what = f"it is no campaign of Variolite ({type(error).__name__})"
             raise DataError(what, where=where, hint=hint) from None
         mine = [t.column for t in self.columns.targets]
-        if targets != mine:
-            what = f"it is a campaign for {', '.join(targets)}"
-            hint = "Give the same targets, or another --out for another campaign"
+        ordered = {*targets, *(order.measure for order in orders if order.measure)}
+        if targets != mine or ordered - {*mine, self.columns.cheap}:
+            what = f"it is a campaign for {', '.join(sorted(ordered))}"
+            hint = "Give the same targets and --cheap, or another --out for another campaign"
             raise DataError(what, where=where, hint=hint)
         self.orders, self.fixed, self.results, self.measured = orders, fixed, results, measured
+        self.cheap = cheap
         return self
 
 

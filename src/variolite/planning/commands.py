@@ -40,6 +40,11 @@ _Target = Annotated[
 ]
 _COST = "Money that a candidate costs, with columns COLUMN_low and COLUMN_high if known. Several "
 _Cost = Annotated[_Texts, _option("--cost", "COLUMN", f"{_COST}are added up. {_AGAIN}")]
+_CHEAP = (
+    "A cheap measurement that says something of the target, in any unit: ordered where it pays."
+)
+_Cheap = Annotated[str | None, _option("--cheap", "COLUMN", _CHEAP)]
+_CheapCost = Annotated[_Texts, _option("--cheap-cost", "COLUMN", f"What that costs. {_AGAIN}")]
 _Budget = Annotated[float, _option("--budget", "MONEY", "For all rounds, in the unit of costs.")]
 _Batch = Annotated[int, typer.Option("--batch", min=1, help="Most candidates of one round.")]
 _Name = Annotated[str | None, _option("--name", "COLUMN", "Column of names or ids.")]
@@ -116,13 +121,15 @@ def batch(
     strategy: Annotated[
         str, typer.Option("--strategy", help="How candidates are scored.")
     ] = Rules.strategy,
+    cheap: _Cheap = None,
+    cheap_cost: _CheapCost = None,
     seed: _Seed = Rules.seed,
     as_json: Json = False,
 ) -> None:
     """Propose the next batch to measure: candidates, costs, what is expected, and why.
 
-    Enter results in the pool's target column, or by --results, and give the same command again: it
-    continues from what came back, and never exceeds the budget.
+    Enter results in the pool's target column, or the cheap one, or by --results, and give the same
+    command again: it continues from what came back, and never exceeds the budget.
     """
     from variolite.planning.campaign import Campaign, kept_beside, require_own
     from variolite.planning.page import campaign_page
@@ -151,6 +158,8 @@ def batch(
         features=feature,
         ignore=ignore,
         run=latents,
+        cheap=cheap,
+        cheap_costs=cheap_cost,
     )
     campaign = Campaign(columns, budget, rules)
     source = one_or_many(pool)

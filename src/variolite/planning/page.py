@@ -74,13 +74,17 @@ def _candidates(campaign: Campaign, table: pl.DataFrame, reason: str, nothing: s
         return Paragraph(nothing, "missing")
     head = ["name", reason.replace("_", " ")]
     columns: list[list[str]] = [table["name"].to_list(), table[reason].to_list()]
-    for column in (*(t.column for t in campaign.columns.targets), "cost"):
+    if "measure" in table.columns:
+        head.append("measure")
+        columns.append(table["measure"].to_list())
+    words = len(head)
+    for column in (*(t.column for t in campaign.columns.measurable), "cost"):
         middle = f"{column}_predicted" if column != "cost" else column
         if middle in table.columns:
             head.append(column if column == "cost" else f"{column}, expected (90 %)")
             ends = table.select(middle, f"{column}_low", f"{column}_high").rows()
             columns.append([_range(*end) for end in ends])
-    return Table(head, [*zip(*columns, strict=True)], numbers_from=2, sortable=True)
+    return Table(head, [*zip(*columns, strict=True)], numbers_from=words, sortable=True)
 
 
 def _range(mean: float, low: float, high: float) -> str:
@@ -110,15 +114,17 @@ def _expected(proposal: Proposal, target: str) -> Figure:
 
 
 def _results(campaign: Campaign) -> Block:
-    done = [(o.cost, o.values[0]) for o in campaign.orders if o.values is not None]
-    if len(done) < 2:
-        return Paragraph("Fewer than two results have come back.", "missing")
     target = campaign.columns.targets[0]
-    cost, values = np.transpose(done)
+    back = [o for o in campaign.orders if o.values is not None]
+    real = np.array([o.measure in (None, target.column) for o in back], dtype=bool)
+    if real.sum() < 2:
+        return Paragraph("Fewer than two results have come back.", "missing")
+    values = np.array([o.values[0] for o in back if o.values])[real]
+    spent = np.cumsum([o.cost for o in back])[real]
     best = target.sign * np.maximum.accumulate(target.sign * values)
     figure, (axes,) = panels(1, abreast=1, height=230)
-    axes.plot(np.cumsum(cost), values, "o", color=OTHER, ms=5)
-    axes.step(np.cumsum(cost), best, where="post", color=ACCENT, lw=2)
+    axes.plot(spent, values, "o", color=OTHER, ms=5)
+    axes.step(spent, best, where="post", color=ACCENT, lw=2)
     axes.set(xlabel="money spent on candidates", ylabel=target.column)
     caption = "Each result, grey, and the best so far, blue, against the money spent."
     return Figure("progress", to_svg(figure, "Results against money"), caption)

@@ -70,7 +70,9 @@ class Columns:
     """What the columns of a pool mean.
 
     ``costs`` are added up, and are 1 each where there are none; ``features`` are all other
-    columns by default, less those in ``ignore``; the latents of a ``run`` join them.
+    columns by default, less those in ``ignore``; the latents of a ``run`` join them. ``cheap`` is
+    a cheap measurement that says something of the target, in any unit, and ``cheap_costs`` are
+    what it costs.
     """
 
     targets: tuple[Target, ...]
@@ -80,9 +82,14 @@ class Columns:
     features: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
     run: Path | None = None
+    cheap: str | None = None
+    cheap_costs: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        targets = [t.column for t in self.targets]
+        if (self.cheap is None) != (not self.cheap_costs) or (self.cheap and len(self.targets) > 1):
+            what = "a cheap measurement needs a column of its own, one of its cost, and one target"
+            raise DataError(what, where="cheap", hint="Give --cheap and --cheap-cost together")
+        targets = [t.column for t in self.measurable]
         given = Counter([*targets, *self.costs, *filter(None, [self.name])])
         given.update({*self.features, *self.ignore, *filter(None, [self.group])} & {*targets})
         twice = [name for name, count in given.items() if count > 1]
@@ -91,6 +98,27 @@ class Columns:
         if twice:
             hint = "Give a column as target, cost, name, group or feature, and only once"
             raise DataError(f"column {twice[0]!r} is given twice", hint=hint)
+
+    @property
+    def measurable(self) -> tuple[Target, ...]:
+        """Targets, and the cheap column as if it were one."""
+        if self.cheap is None:
+            return self.targets
+        return (*self.targets, Target(self.cheap, self.targets[0].minimise))
+
+
+@dataclass(frozen=True)
+class Cheap:
+    """Cheap measurements: values, larger is better, NaN where not measured, and costs, (N,).
+
+    ``ordered`` marks candidates of which this one is proposed; the pool has its costs there.
+    """
+
+    values: Floats
+    cost: Floats
+    cost_low: Floats
+    cost_high: Floats
+    ordered: Mask
 
 
 @dataclass(frozen=True)
@@ -119,6 +147,7 @@ class Pool:
     groups: Names | None
     units: dict[str, str]
     notes: tuple[str, ...] = ()
+    cheap: Cheap | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -145,18 +174,30 @@ def read_pool(source: Any, columns: Columns) -> Pool:
     where = str(source[0] if isinstance(source, list) else source)
     if not isinstance(source, list | str | Path):
         where = "pool"
-    named = (*(t.column for t in columns.targets), *columns.costs, *columns.features)
+    named = (*(t.column for t in columns.measurable), *columns.costs, *columns.cheap_costs)
+    named = (*named, *columns.features)
     read = _Reader(columns, table.units, where)
     frame = read.candidates(table.frame)
     for name in filter(None, (*named, *columns.ignore, columns.name, columns.group)):
         require_column(frame, name, where)
     frame, aside = read.named(frame)
-    targets = [read.target(frame, target) for target in columns.targets]
+    targets = [read.target(frame, target) for target in columns.measurable]
     for _, odd in targets:
         aside |= odd
     values = np.where(aside[:, None], np.nan, np.stack([found for found, _ in targets], 1))
+    values, cheap_values = np.split(values, [len(columns.targets)], axis=1)
     noise = np.stack([read.noise(frame, t.column) for t in columns.targets], 1)
     cost, low, high = read.costs(frame, columns.costs)
+    cheap = None
+    if columns.cheap is not None:
+        of_cheap = read.costs(frame, columns.cheap_costs, f"{columns.cheap} is not ordered")
+        if count := int((dearer := of_cheap[-1] > high).sum()):
+            text = (
+                f"{columns.cheap} costs more than {columns.targets[0].column}, and is not ordered"
+            )
+            read.notes.append(f"{text}: {counted(count, 'candidate')}")
+            of_cheap[-1][dearer] = np.nan
+        cheap = Cheap(cheap_values[:, 0], *of_cheap, ordered=np.zeros(len(frame), dtype=bool))
     features, feature_names = read.features(frame, values)
     made = generated(frame)
     if made.any() and ORIGIN not in frame.columns:
@@ -180,6 +221,7 @@ def read_pool(source: Any, columns: Columns) -> Pool:
         groups=text_values(frame[columns.group]) if columns.group else None,
         units=dict(table.units),
         notes=tuple(read.notes),
+        cheap=cheap,
     )
 
 
@@ -318,7 +360,9 @@ class _Reader:
                 noise = np.where(odd | np.isnan(values), noise, values)
         return noise
 
-    def costs(self, frame: pl.DataFrame, columns: Sequence[str]) -> tuple[Floats, Floats, Floats]:
+    def costs(
+        self, frame: pl.DataFrame, columns: Sequence[str], unknown_is: str = "never proposed"
+    ) -> tuple[Floats, Floats, Floats]:
         """Add up the cost columns, and their low and high ends where those are given."""
         total = np.zeros((3, len(frame)))
         if not columns:
@@ -342,7 +386,7 @@ class _Reader:
             hint = "Give costs as numbers from 0 on, or leave out --cost"
             raise DataError(what, where=self.where, hint=hint)
         if unknown:
-            self.notes.append(f"{counted(unknown, 'candidate')} without a cost: never proposed")
+            self.notes.append(f"{counted(unknown, 'candidate')} without a cost: {unknown_is}")
         return middle, low, high
 
     def features(self, frame: pl.DataFrame, values: Floats) -> tuple[Floats, tuple[str, ...]]:
@@ -442,10 +486,10 @@ class _Reader:
 
 def _free_columns(frame: pl.DataFrame, columns: Columns) -> list[str]:
     """Return the columns that have no other meaning."""
-    targets = [t.column for t in columns.targets]
-    taken = {*targets, *columns.costs, *columns.ignore, columns.name}
+    known = {*(t.column for t in columns.measurable), *columns.costs, *columns.cheap_costs}
+    taken = {*known, *columns.ignore, columns.name}
     predicted = [c.removesuffix("_predicted") for c in frame.columns if c.endswith("_predicted")]
-    derived = {f"{c}{end}" for c in (*targets, *columns.costs, *predicted) for end in _DERIVED}
+    derived = {f"{c}{end}" for c in (*known, *predicted) for end in _DERIVED}
     return [
         c
         for c in frame.columns

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from variolite.errors import DataError, ShortfallError, nearest
-from variolite.planning import acquisition
+from variolite.planning import acquisition, fidelity
 from variolite.planning.pool import Pool, generated, listed, require_column
 from variolite.planning.rules import Rules
 from variolite.planning.selection import AtMost, Share, choose
@@ -41,7 +41,8 @@ class Proposal:
     ``table`` has a row per candidate: name, round, cost with its ends, expected value with its
     90 % interval for every target, and why; ``rest`` has the best that were not taken, and why
     not. ``gain`` is how much better than the best so far the best of the batch is expected to be,
-    with its 90 % interval, in the unit of the first target.
+    with its 90 % interval, in the unit of the first target. Where there is a cheap column,
+    ``measure`` says for every candidate which column is to be measured.
     """
 
     table: pl.DataFrame
@@ -58,6 +59,13 @@ class Proposal:
     def names(self) -> list[str]:
         found: list[str] = self.table["name"].to_list()
         return found
+
+    @property
+    def measures(self) -> list[str | None]:
+        """Columns to measure; None where there is no choice."""
+        if "measure" not in self.table.columns:
+            return [None] * len(self.table)
+        return self.table["measure"].to_list()
 
     @property
     def cost(self) -> float:
@@ -80,11 +88,10 @@ class Proposal:
         table = self.table.drop("round")
         if (table["cost_low"] == table["cost_high"]).all():
             table = table.drop("cost_low", "cost_high")
-        numeric = [c for c in table.columns if c not in ("name", "why")]
-        header = ["name", *numeric, "why"]
+        header = ["name", *(c for c in table.columns if c not in ("name", "why")), "why"]
         rows = [
-            [row["name"], *(f"{row[c]:,.4g}" for c in numeric), row["why"]]
-            for row in table.to_dicts()
+            [cell if isinstance(cell, str) else f"{cell:,.4g}" for cell in row]
+            for row in table.select(header).iter_rows()
         ]
         return "\n".join([text_table(header, rows), "", self.verdict])
 
@@ -110,11 +117,16 @@ def propose(
     random = np.random.default_rng([rules.seed, round])
     left = money
     money = min(money, rules.batch_budget or money)
-    open_ = np.flatnonzero(pool.affordable & ~np.isin(pool.names, list(pending)))
+    free = ~np.isin(pool.names, list(pending))
+    open_ = np.flatnonzero(pool.affordable & free)
     if not len(open_):
         what = "every candidate with a known cost is measured or pending"
         raise ShortfallError(what, hint="Add candidates to the pool; the campaign is at its end")
     cheapest = float(pool.cost_high[open_].min())
+    cheap, linked = pool.cheap, None
+    if cheap is not None and cheapest <= left:
+        of_cheap = np.where(np.isnan(cheap.values), cheap.cost_high, np.inf)[open_]
+        cheapest = min(cheapest, float(np.fmin.reduce(of_cheap)))
     if cheapest > money:
         fixed = f" after its fixed cost of {rules.fixed_cost:,.2f}" if rules.fixed_cost else ""
         there = f"round {round} has {max(money, 0.0):,.2f}{fixed}"
@@ -125,7 +137,21 @@ def propose(
     limits = limits_of(pool, rules)
     required = _places(pool, rules.controls, open_, notes)
     known = pool.values[measured]
-    if len(measured) < _FEWEST or not np.ptp(known, axis=0).all():
+    if cheap is not None:
+        little = min(money, left / 10)
+        few = fidelity.to_learn_from(pool, little) & free
+        if few.any():
+            pool, open_ = fidelity.priced(pool, few), np.flatnonzero(few)
+            return _first_batch(pool, open_, little, rules, [], [], round, notes, random)
+        linked = fidelity.fit_linked(
+            pool, rules.seed, lambda model: predict((model,), pool.features, progress)
+        )
+    if linked is not None and cheap is not None:
+        pool, surrogates = linked[0], linked[1:]
+        # Before there is a real value: better than what those with a cheap one have on the average.
+        tried = linked[1].trend(pool.features[np.isfinite(cheap.values)])
+        known = known if len(known) else tried.mean(keepdims=True)[:, None]
+    elif len(measured) < _FEWEST or not np.ptp(known, axis=0).all():
         return _first_batch(pool, open_, money, rules, limits, required, round, notes, random)
     surrogates = surrogates or fit_surrogates(pool, measured, rules.seed)
     expected = predict(surrogates, pool.features[open_], progress)
@@ -155,24 +181,44 @@ def propose(
     )
     score = STRATEGIES[rules.strategy](view)
     most = best_return(pool, view)
+    controls = np.flatnonzero(np.isin(places, required)).tolist()
+    first: list[int] = []
+    if linked is not None and cheap is not None:
+        first, held, rate = fidelity.cheap_orders(
+            view, linked[1], cheap.cost_high[places], rules.batch, controls
+        )
+        score = np.where(held, -np.inf, score)
+        most = None if most is None else max(most, rate * (pool.columns.targets[0].worth or 0.0))
     # Where nothing brings what it costs, nothing but what is required is taken.
-    score = np.zeros(len(score)) if most is not None and most < 1.0 else _positive(score)
+    stop = most is not None and most < 1.0
+    score = np.zeros(len(score)) if stop else _positive(score)
+    if first and not stop:
+        highest = float(score.max(initial=1e-12, where=np.isfinite(score)))
+        score[first] = highest * np.arange(len(first) + 1, 1, -1)
+        pool = fidelity.priced(pool, np.isin(np.arange(len(pool)), places[first]))
+        view = replace(view, cost=pool.cost_high[places])
     taken = choose(
         score,
         view.cost,
         money,
         rules.batch,
         limits=[limit.among(places) for limit in limits],
-        required=np.flatnonzero(np.isin(places, required)).tolist(),
+        required=controls,
     )
-    why = [_why(view, i, places[i] in required) for i in taken]
+    if linked is not None:
+        mean, sd = view.features[:, -2:].T
+        more = {"mean": mean, "sd": sd, "low": mean - 1.645 * sd, "high": mean + 1.645 * sd}
+        expected = {key: np.column_stack([v, more[key]]) for key, v in expected.items()}
+    level = "the best so far" if len(measured) else "the average"
+    why = [_why(view, i, i in controls, i in first, level) for i in taken]
     table = _rows(pool, places[taken], {k: v[taken] for k, v in expected.items()}, round)
     order = np.argsort(-(score if score.any() else view.mean), kind="stable")
     missed = order[~np.isin(order, taken)][:_REST]
     reasons = [_why_not(view, i, taken, money, rules, most) for i in missed]
     rest = _rows(pool, places[missed], {k: v[missed] for k, v in expected.items()}, round)
     costs = pool.cost_high[places[taken]].tolist()
-    gain = gain_of(view, taken)
+    real = taken[~np.isin(taken, first)]
+    gain = gain_of(view, real) if len(measured) and (len(real) or not len(taken)) else None
     return Proposal(
         table=table.with_columns(why=pl.Series(why, dtype=pl.String)),
         rest=rest.with_columns(why_not=pl.Series(reasons, dtype=pl.String)),
@@ -181,7 +227,7 @@ def propose(
         verdict=_verdict(pool, most, gain, sum(costs) + rules.fixed_cost),
         calibration=surrogates[0].calibration,
         notes=notes,
-        best=pool.columns.targets[0].sign * view.best,
+        best=pool.columns.targets[0].sign * view.best if len(measured) else None,
     )
 
 
@@ -217,6 +263,8 @@ def predict(
 def _positive(score: Floats) -> Floats:
     """Shift scores so that the least that is finite is a little above 0: a batch is filled."""
     finite = score[np.isfinite(score)]
+    if not len(finite):
+        return score
     least = min(float(finite.min()), 0.0)
     shifted: Floats = score - least + 1e-9 * np.ptp(finite) + 1e-12
     return shifted
@@ -267,7 +315,11 @@ def _first_batch(
     x = pool.features[open_]
     x = (x - x.mean(axis=0)) / np.maximum(x.std(axis=0), 1e-9)
     known = pool.measured
-    if known.any():
+    if pool.cheap is not None and pool.cheap.ordered.any():
+        target, cheap = (t.column for t in pool.columns.measurable)
+        which = f"candidates with a {target}" if known[open_].all() else "candidates over the pool"
+        notes.append(f"{cheap} is measured first, of {which}: to see how it goes with {target}")
+    elif known.any():
         notes.append(
             f"{int(known.sum())} values, too few or all equal: the batch is spread over the pool"
         )
@@ -306,15 +358,18 @@ def _first_batch(
 
 def _rows(pool: Pool, places: Integers, expected: Mapping[str, Floats], round: int) -> pl.DataFrame:
     """Lay out candidates; targets that are minimised are in their own sign again."""
-    columns: dict[str, Any] = {
-        "name": pool.names[places],
+    columns: dict[str, Any] = {"name": pool.names[places]}
+    if pool.cheap is not None:
+        real, cheap = (target.column for target in pool.columns.measurable)
+        columns["measure"] = np.where(pool.cheap.ordered[places], cheap, real)
+    columns |= {
         "round": np.full(len(places), round),
         "cost": pool.cost[places],
         "cost_low": pool.cost_low[places],
         "cost_high": pool.cost_high[places],
     }
-    for i, target in enumerate(pool.columns.targets):
-        if not expected:
+    for i, target in enumerate(pool.columns.measurable):
+        if not expected or i >= expected["mean"].shape[1]:
             continue
         mean, low, high = (target.sign * expected[key][:, i] for key in ("mean", "low", "high"))
         low, high = np.minimum(low, high), np.maximum(low, high)
@@ -326,16 +381,17 @@ def _rows(pool: Pool, places: Integers, expected: Mapping[str, Floats], round: i
     return pl.DataFrame(columns)
 
 
-def _why(view: View, place: int, control: bool) -> str:
+def _why(view: View, place: int, control: bool, cheap: bool, level: str) -> str:
     """Say in words what speaks for a candidate."""
     if control:
         return "control"
     mean, sd = view.mean[place], view.sd[place]
     rank = int((view.mean > mean).sum()) + 1
     beyond = float(norm.sf(view.best, loc=mean, scale=sd))
-    parts = [f"expected value rank {rank:,} of {len(view.mean):,}"]
+    parts = ["measured cheaply first"] if cheap else []
+    parts.append(f"expected value rank {rank:,} of {len(view.mean):,}")
     if beyond >= 0.005:
-        parts.append(f"{beyond:.0%} to beat the best so far")
+        parts.append(f"{beyond:.0%} to beat {level}")
     if sd > 1.5 * np.median(view.sd):
         parts.append("little is known of its kind")
     return "; ".join(parts)
@@ -374,10 +430,17 @@ def best_return(pool: Pool, view: View) -> float | None:
     return float((np.exp(log_ei) * worth / np.maximum(view.cost, 1e-9)).max())
 
 
-def _verdict(pool: Pool, most: float | None, gain: tuple[float, float, float], cost: float) -> str:
+def _verdict(
+    pool: Pool, most: float | None, gain: tuple[float, float, float] | None, cost: float
+) -> str:
     """Say whether the batch is worth its money, or what it brings where no worth is given."""
     target = pool.columns.targets[0]
     unit = pool.units.get(target.column, "")
+    if gain is None:
+        if not pool.measured.any():
+            return f"No {target.column} is measured yet: nothing can be said of the gain."
+        what = f"Only {pool.columns.cheap} is measured in this batch, for {cost:,.2f}"
+        return f"{what}: it shows of which candidates to measure {target.column}."
     mean, low, high = gain
     if most is not None and most < 1.0:
         return (

@@ -23,7 +23,7 @@ def with_results(source: Any, results: Any, columns: Columns) -> Table:
     pool, found = load_pool(source, columns), load_pool(results, columns).frame
     where = str(results[0] if isinstance(results, list) else results)
     frame, column, own = pool.frame, name_column(found, columns), name_column(pool.frame, columns)
-    targets = [t.column for t in columns.targets]
+    targets = [t.column for t in columns.measurable]
     named = ((t, f"{t}{end}") for t in targets for end in ("_simulated", ""))
     given = {target: name for target, name in named if name in found.columns}
     if column is None or own is None or not given:

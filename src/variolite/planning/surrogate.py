@@ -97,6 +97,7 @@ class Surrogate:
         self.seed = seed
         self.folds = folds
         self.calibration: dict[int, float] = {}
+        self.error = np.inf  # Of rows predicted without their group, the root of the mean square.
         self.widths = {round(100 * level): float(ndtri((1 + level) / 2)) for level in LEVELS}
 
     def fit(
@@ -176,6 +177,7 @@ class Surrogate:
                 self.models(x[known], y[known], noise[known], self._models), x[left]
             ),
         )
+        self.error = float(np.sqrt(np.mean((y - expected) ** 2)))
         distance, weight = np.abs(y - expected) / sd, np.ones(len(y))
         if pool is not None:
             weight = _shares(expected, self.predict(pool).mean)
