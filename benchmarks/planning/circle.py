@@ -118,44 +118,48 @@ def found_by(order: Sequence[float], batch: int, best: Floats) -> tuple[Floats, 
     return top, share
 
 
-def draw(figures: dict[str, Floats], table_: pl.DataFrame, batch: int, highest: float) -> None:
-    """Best uptake over the number of simulations, and predicted beside simulated uptakes."""
+STYLES = {
+    "search": ("#1b6ca8", "o", "-"),
+    "greedy": ("#c1592b", "s", "--"),
+    "ranked once": ("0.35", "^", "-."),
+    "random": ("0.6", "", ":"),
+}
+ROUNDS = {"color": ("#9ecae1", "#4292c6", "#08306b"), "fmt": "os^"}
+
+
+def draw(
+    tops: dict[str, Floats], shares: dict[str, Floats], whole: pl.DataFrame, batch: int
+) -> None:
+    """What was found over the number of simulations, and predicted beside simulated uptakes."""
     import matplotlib.pyplot as plt
 
-    styles = {
-        "search": ("#1b6ca8", "o", "-"),
-        "greedy": ("#c1592b", "s", "--"),
-        "ranked once": ("0.35", "^", "-."),
-        "random": ("0.6", "", ":"),
-    }
     with figure_style():
-        figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 3.7), layout="constrained")
-        for name, (colour, marker, line) in styles.items():
-            mean = figures[name].mean(axis=0)
-            bought = batch * np.arange(1, len(mean) + 1)
-            left.plot(bought, mean, line, marker=marker, ms=5, color=colour, label=name)
-            if name != "random":
-                ends = 1.96 * figures[name].std(axis=0, ddof=1) / len(figures[name]) ** 0.5
-                left.fill_between(bought, mean - ends, mean + ends, color=colour, alpha=0.12, lw=0)
-        left.axhline(highest, color="0.8", lw=0.8)
-        left.annotate("best there is", (batch, highest), xytext=(0, -11), fontsize=8,
-                      color="0.35", textcoords="offset points")  # fmt: skip
-        left.set(xlabel="simulations bought", ylabel="best simulated CO₂ uptake found (mol/kg)")
-        left.set_xticks(batch * np.arange(1, figures["search"].shape[1] + 1))
-        left.legend(frameon=False, fontsize=8, loc="lower right")
-        for number, part in table_.group_by("round", maintain_order=True):
+        plt.rcParams["font.size"] = 9
+        figure, (first, second, last) = plt.subplots(
+            1, 3, figsize=(10.5, 3.6), layout="constrained"
+        )
+        for axis, found in ((first, tops), (second, shares)):
+            for place, (name, (colour, marker, line)) in enumerate(STYLES.items()):
+                mean = found[name].mean(axis=0)
+                ends = 1.96 * found[name].std(axis=0, ddof=1) / len(found[name]) ** 0.5
+                bought = batch * np.arange(1, len(mean) + 1) + 0.25 * (place - 1)
+                axis.errorbar(bought, mean, None if name == "random" else ends, fmt=line,
+                              marker=marker, ms=5, color=colour, label=name, capsize=2)  # fmt: skip
+            axis.set(xlabel="simulations bought", xticks=batch * np.arange(1, len(mean) + 1))
+        first.set(ylabel="best uptake found (mol/kg)")
+        second.set(ylabel=f"found of the best {BEST}", ylim=(0, 1))
+        for number, part in whole.group_by("round", maintain_order=True):
             x, y = part["co2_uptake_predicted"].to_numpy(), part[VALUE].to_numpy()
-            ends = np.abs(
-                np.stack([part[f"co2_uptake_{e}"].to_numpy() for e in ("low", "high")]) - x
-            )
-            right.errorbar(x, y, xerr=ends, fmt="os^D"[int(number[0]) - 1], ms=5, lw=0.7,
-                           color=("#9ecae1", "#4292c6", "#08306b", "0.2")[int(number[0]) - 1],
-                           label=f"round {number[0]}")  # fmt: skip
-        top = float(max(table_["co2_uptake_high"].max(), highest)) + 0.3
-        right.plot([0, top], [0, top], color="0.8", lw=0.8, zorder=0)
-        right.set(xlabel="predicted when bought (mol/kg)", ylabel="simulated (mol/kg)",
-                  xlim=(0, top), ylim=(0, top))  # fmt: skip
-        right.legend(frameon=False, fontsize=8, loc="upper left")
+            low, high = (part[f"co2_uptake_{end}"].to_numpy() for end in ("low", "high"))
+            style = {key: each[(int(number[0]) - 1) % 3] for key, each in ROUNDS.items()}
+            last.errorbar(x, y, xerr=np.abs([low - x, high - x]), ms=5, lw=0.7,
+                          label=f"round {number[0]}", **style)  # fmt: skip
+        top = float(max(whole["co2_uptake_high"].max(), whole[VALUE].max())) + 0.4
+        last.plot([0, top], [0, top], color="0.8", lw=0.8, zorder=0)
+        last.set(xlabel="predicted when bought, 90 % (mol/kg)", ylabel="simulated (mol/kg)",
+                 xlim=(0, top), ylim=(0, top))  # fmt: skip
+        for axis, place in ((first, "lower right"), (last, "lower right")):
+            axis.legend(frameon=False, fontsize=8, loc=place)
         figure.savefig(PICTURE, dpi=160)
 
 
@@ -219,9 +223,9 @@ def main() -> None:
         pl.concat([real, built], how="diagonal_relaxed"), values, "search", *size, 0
     ).join(built.select("name", "net", "co2_uptake_requested"), on="name", maintain_order="left")
     figures = {name: np.stack(each) for name, each in tops.items()}
-    draw(figures, whole, options.batch, highest)
     names = ("search", "greedy", "ranked once", "random")
     found_share = {name: np.stack(each) for name, each in shares.items()}
+    draw(figures, found_share, whole, options.batch)
     covered = np.stack(inside)
     sizes, times = (len(built), len(real)), run_times(real)
     lines = _lines(options, *sizes, figures, found_share, covered, ranks, whole, highest, times)
