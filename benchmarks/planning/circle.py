@@ -147,7 +147,7 @@ def draw(
                               marker=marker, ms=5, color=colour, label=name, capsize=2)  # fmt: skip
             axis.set(xlabel="simulations bought", xticks=batch * np.arange(1, len(mean) + 1))
         first.set(ylabel="best uptake found (mol/kg)")
-        second.set(ylabel=f"found of the best {BEST}", ylim=(0, 1))
+        second.set(ylabel=f"found of the best {BEST}", ylim=(0, 1.03))
         for number, part in whole.group_by("round", maintain_order=True):
             x, y = part["co2_uptake_predicted"].to_numpy(), part[VALUE].to_numpy()
             low, high = (part[f"co2_uptake_{end}"].to_numpy() for end in ("low", "high"))
@@ -155,11 +155,13 @@ def draw(
             last.errorbar(x, y, xerr=np.abs([low - x, high - x]), ms=5, lw=0.7,
                           label=f"round {number[0]}", **style)  # fmt: skip
         top = float(max(whole["co2_uptake_high"].max(), whole[VALUE].max())) + 0.4
-        last.plot([0, top], [0, top], color="0.8", lw=0.8, zorder=0)
+        last.plot([-0.3, top], [-0.3, top], color="0.8", lw=0.8, zorder=0)
         last.set(xlabel="predicted when bought, 90 % (mol/kg)", ylabel="simulated (mol/kg)",
-                 xlim=(0, top), ylim=(0, top))  # fmt: skip
+                 xlim=(-0.3, top), ylim=(-0.3, top))  # fmt: skip
         for axis, place in ((first, "lower right"), (last, "lower right")):
-            axis.legend(frameon=False, fontsize=8, loc=place)
+            axis.legend(frameon=False, fontsize=8, loc=place, borderaxespad=1.0)
+        for axis in (first, second, last):
+            axis.tick_params(labelsize=9)
         figure.savefig(PICTURE, dpi=160)
 
 
@@ -314,11 +316,9 @@ def _lines(
         f"{_text(np.array(ranks), 2)}.",
         "",
         f"One campaign with all {real} real frameworks known, {int(within.sum())} of {len(whole)} "
-        "within their interval; it is the right side of the figure:",
+        "within their interval; it is the right of the figure:",
         "",
         *table(["round", "framework", "net", *_VALUES], each),
-        "",
-        "Requested and predicted values are never entered; simulated ones are marked as such.",
     ]
 
 
