@@ -79,8 +79,10 @@ def test_simulated_results_are_values_with_their_noise(real, made, tmp_path):
 
 def test_a_campaign_goes_round(real, made):
     campaign = Campaign(COLUMNS, 8, Rules(**CAMPAIGN))
-    first = [n for n in campaign.propose(both(real, made)).names if n.startswith("G")]
+    batch = campaign.propose(both(real, made)).table
+    first = [n for n in batch["name"] if n.startswith("G")]
     assert len(first) >= 2
+    assert batch["why"].str.contains("generated").to_list() == [n in first for n in batch["name"]]
     results = pl.DataFrame({"name": first, "uptake_simulated": [4.0] * len(first)})
     second = campaign.propose(with_results(both(real, made), results, COLUMNS)).names
     assert campaign.spent == len(first)

@@ -199,10 +199,11 @@ def read_pool(source: Any, columns: Columns) -> Pool:
             of_cheap[-1][dearer] = np.nan
         cheap = Cheap(cheap_values[:, 0], *of_cheap, ordered=np.zeros(len(frame), dtype=bool))
     features, feature_names = read.features(frame, values)
-    made = generated(frame)
-    if made.any() and ORIGIN not in frame.columns:
-        frame = frame.with_columns(pl.Series(ORIGIN, np.where(made, "generated", "given")))
-    same = _repeated(features, made & ~np.isfinite(values).all(axis=1))
+    same = made = generated(frame)
+    if made.any():
+        if ORIGIN not in frame.columns:
+            frame = frame.with_columns(pl.Series(ORIGIN, np.where(made, "generated", "given")))
+        same = _repeated(features, made & ~np.isfinite(values).all(axis=1))
     if same.any():
         text = f"{counted(int(same.sum()), 'generated candidate')} the same as others in all"
         read.notes.append(f"{text} features: never proposed")

@@ -394,6 +394,8 @@ def _why(view: View, place: int, control: bool, cheap: bool, level: str) -> str:
         parts.append(f"{beyond:.0%} to beat {level}")
     if sd > 1.5 * np.median(view.sd):
         parts.append("little is known of its kind")
+    if view.generated[place] and not view.generated.all():
+        parts.append("generated")
     return "; ".join(parts)
 
 
