@@ -301,7 +301,7 @@ class Campaign:
         """Take up what `save` wrote; columns, budget and rules are those of this one."""
         where = str(path)
         try:
-            kept = json.loads(Path(path).read_text(encoding="utf-8"))
+            kept = json.loads(Path(path).read_text(encoding="utf-8-sig"))
             if kept["format"] != FORMAT:
                 raise DataError("it is of a newer version", where=where, hint="Upgrade variolite")
             if kept.pop("checksum", None) not in (None, _checksum(kept)):
@@ -320,7 +320,14 @@ class Campaign:
                 raise ValueError("orders that no campaign makes")
         except DataError:
             raise
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        except (
+            OSError,
+            ValueError,
+            TypeError,
+            LookupError,
+            AttributeError,
+            RecursionError,
+        ) as error:
             hint = "Move it away to begin again, and the batch that it belongs to"
             what = f"it is no campaign of Variolite ({type(error).__name__})"
             raise DataError(what, where=where, hint=hint) from None
