@@ -7,11 +7,10 @@ when it has paid for it. Rows held out are never offered: on them intervals are 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from variolite.errors import DataError, ShortfallError
@@ -72,7 +71,7 @@ def backtest(
     if float(pool.cost_high[known].min()) > settings.budget:
         what = f"the cheapest candidate costs {pool.cost_high[known].min():,.2f}"
         raise DataError(f"{what}, and the budget is {settings.budget:,.2f}", hint="Raise it")
-    pool = taken(pool, np.flatnonzero(known))
+    pool = replace(pool.take(known), notes=())
     names = list(dict.fromkeys([*ALWAYS, *strategies]))
     tasks = [(pool, settings, name, seed) for seed in range(settings.seeds) for name in names]
     found: list[Replay] = []
@@ -86,23 +85,12 @@ def backtest(
     return sorted(found, key=lambda one: (names.index(one.strategy), one.seed))
 
 
-def taken(pool: Pool, rows: NDArray[np.int64]) -> Pool:
-    """Return some rows of a pool."""
-    parts = {one.name: getattr(pool, one.name) for one in fields(pool)}
-    arrays: dict[str, Any] = {
-        name: part[rows]
-        for name, part in parts.items()
-        if isinstance(part, np.ndarray | pl.DataFrame)
-    }
-    return replace(pool, notes=(), cheap=None, **arrays)
-
-
 def replay(pool: Pool, settings: Settings, strategy: str, seed: int) -> Replay:
     """Replay one campaign; the pool has every value."""
     random = np.random.default_rng(seed)
     order = random.permutation(len(pool))
     held_out, offered = np.split(order, [int(settings.held_out * len(pool))])
-    truth = taken(pool, offered)
+    truth = pool.take(offered)
     values = truth.values[:, 0]
     first = random.permutation(len(truth))[: settings.start]
     seen = np.zeros(len(truth), dtype=bool)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +152,11 @@ class Pool:
     def __len__(self) -> int:
         return len(self.names)
 
+    def take(self, rows: NDArray[Any]) -> Pool:
+        """Return the candidates of a mask (N,), or of these places."""
+        found: Pool = _take(self, np.flatnonzero(rows) if rows.dtype == bool else rows)
+        return found
+
     @property
     def measured(self) -> Mask:
         """Candidates with a value of every target, (N,)."""
@@ -161,6 +166,17 @@ class Pool:
     def affordable(self) -> Mask:
         """Candidates without a value whose cost is known, (N,)."""
         return ~self.measured & ~self.aside & np.isfinite(self.cost_high)
+
+
+def _take(whole: Any, rows: NDArray[np.int64]) -> Any:
+    """Return some rows of a dataclass of arrays and tables, in those within it too."""
+    parts = {one.name: getattr(whole, one.name) for one in fields(whole)}
+    arrays = {
+        name: part[rows] if isinstance(part, np.ndarray | pl.DataFrame) else _take(part, rows)
+        for name, part in parts.items()
+        if isinstance(part, np.ndarray | pl.DataFrame | Cheap)
+    }
+    return replace(whole, **arrays)
 
 
 def read_pool(source: Any, columns: Columns) -> Pool:

@@ -115,78 +115,63 @@ def propose(
     """
     progress = progress or Progress()
     random = np.random.default_rng([rules.seed, round])
-    left = money
-    money = min(money, rules.batch_budget or money)
+    left, money = money, min(money, rules.batch_budget or money)
     free = ~np.isin(pool.names, list(pending))
-    open_ = np.flatnonzero(pool.affordable & free)
-    if not len(open_):
-        what = "every candidate with a known cost is measured or pending"
-        raise ShortfallError(what, hint="Add candidates to the pool; the campaign is at its end")
-    cheapest = float(pool.cost_high[open_].min())
-    cheap, linked = pool.cheap, None
-    if cheap is not None and cheapest <= left:
-        of_cheap = np.where(np.isnan(cheap.values), cheap.cost_high, np.inf)[open_]
-        cheapest = min(cheapest, float(np.fmin.reduce(of_cheap)))
-    if cheapest > money:
-        fixed = f" after its fixed cost of {rules.fixed_cost:,.2f}" if rules.fixed_cost else ""
-        there = f"round {round} has {max(money, 0.0):,.2f}{fixed}"
-        what = f"the cheapest candidate costs {cheapest:,.2f}, and {there}"
-        raise DataError(what, hint="Raise the budget")
-    notes = list(pool.notes)
-    measured = np.flatnonzero(pool.measured)
-    limits = limits_of(pool, rules)
-    required = _places(pool, rules.controls, open_, notes)
-    known = pool.values[measured]
-    if cheap is not None:
+    open_ = pool.take(pool.affordable & free)
+    _require_affordable(open_, left, money, rules.fixed_cost, round)
+    notes, known = list(pool.notes), pool.values[pool.measured]
+    names = _controls(pool, open_, rules.controls, notes)
+    limits, linked = limits_of(open_, rules), None
+    if pool.cheap is not None:
         little = min(money, left / 10)
         few = fidelity.to_learn_from(pool, little) & free
         if few.any():
-            pool, open_ = fidelity.priced(pool, few), np.flatnonzero(few)
-            return _first_batch(pool, open_, little, rules, [], [], round, notes, random)
+            some = fidelity.priced(pool, few).take(few)
+            return _first_batch(some, little, Rules(rules.batch), [], known, round, notes, random)
         linked = fidelity.fit_linked(
             pool, rules.seed, lambda model: predict((model,), pool.features, progress)
         )
-    if linked is not None and cheap is not None:
+    if linked is not None and pool.cheap is not None:
+        tried = np.isfinite(pool.cheap.values)
         pool, surrogates = linked[0], linked[1:]
-        # Before there is a real value: better than what those with a cheap one have on the average.
-        tried = linked[1].trend(pool.features[np.isfinite(cheap.values)])
-        known = known if len(known) else tried.mean(keepdims=True)[:, None]
-    elif len(measured) < _FEWEST or not np.ptp(known, axis=0).all():
-        return _first_batch(pool, open_, money, rules, limits, required, round, notes, random)
-    surrogates = surrogates or fit_surrogates(pool, measured, rules.seed)
-    expected = predict(surrogates, pool.features[open_], progress)
-    screened = np.arange(len(open_))
-    if len(open_) > _SCREENED:
+        open_ = pool.take(pool.affordable & free)
+        if not len(known):
+            # Better than what those with a cheap value have on the average.
+            known = linked[1].trend(pool.features[tried]).mean(keepdims=True)[:, None]
+    elif len(known) < _FEWEST or not np.ptp(known, axis=0).all():
+        return _first_batch(open_, money, rules, limits, known, round, notes, random)
+    surrogates = surrogates or fit_surrogates(pool, np.flatnonzero(pool.measured), rules.seed)
+    expected = predict(surrogates, open_.features, progress)
+    if (number := len(open_)) > _SCREENED:
         bound = expected["mean"][:, 0] + 2 * expected["sd"][:, 0]
-        keep = np.argsort(-bound, kind="stable")[:_SCREENED]
-        screened = np.union1d(keep, np.flatnonzero(np.isin(open_, required)))
-        notes.append(f"{len(screened):,} of {len(open_):,} candidates by upper bound are compared")
-    places = open_[screened]
-    expected = {key: values[screened] for key, values in expected.items()}
+        best = np.argsort(-bound, kind="stable")[:_SCREENED]
+        keep = np.union1d(best, np.flatnonzero(np.isin(open_.names, names)))
+        open_, limits = open_.take(keep), [limit.among(keep) for limit in limits]
+        expected = {key: values[keep] for key, values in expected.items()}
+        notes.append(f"{len(open_):,} of {number:,} candidates by upper bound are compared")
+    controls = np.flatnonzero(np.isin(open_.names, names)).tolist()
     view = View(
         surrogates=surrogates,
-        features=pool.features[places],
+        features=open_.features,
         means=expected["mean"],
         sds=expected["sd"],
         observed=known,
-        cost=pool.cost_high[places],
+        cost=open_.cost_high,
         money=money,
         left=left,
         share=share,
         batch=rules.batch,
         total=len(pool),
         round=round,
-        generated=generated(pool.frame)[places],
+        generated=generated(open_.frame),
         random=random,
     )
     score = STRATEGIES[rules.strategy](view)
     most = best_return(pool, view)
-    controls = np.flatnonzero(np.isin(places, required)).tolist()
     first: list[int] = []
-    if linked is not None and cheap is not None:
-        first, held, rate = fidelity.cheap_orders(
-            view, linked[1], cheap.cost_high[places], rules.batch, controls
-        )
+    if linked is not None and open_.cheap is not None:
+        cost = open_.cheap.cost_high
+        first, held, rate = fidelity.cheap_orders(view, linked[1], cost, rules.batch, controls)
         score = np.where(held, -np.inf, score)
         most = None if most is None else max(most, rate * (pool.columns.targets[0].worth or 0.0))
     # Where nothing brings what it costs, nothing but what is required is taken.
@@ -195,40 +180,49 @@ def propose(
     if first and not stop:
         highest = float(score.max(initial=1e-12, where=np.isfinite(score)))
         score[first] = highest * np.arange(len(first) + 1, 1, -1)
-        pool = fidelity.priced(pool, np.isin(np.arange(len(pool)), places[first]))
-        view = replace(view, cost=pool.cost_high[places])
-    taken = choose(
-        score,
-        view.cost,
-        money,
-        rules.batch,
-        limits=[limit.among(places) for limit in limits],
-        required=controls,
-    )
+        open_ = fidelity.priced(open_, np.isin(np.arange(len(open_)), first))
+        view = replace(view, cost=open_.cost_high)
+    taken = choose(score, view.cost, money, rules.batch, limits=limits, required=controls)
     if linked is not None:
         mean, sd = view.features[:, -2:].T
         more = {"mean": mean, "sd": sd, "low": mean - 1.645 * sd, "high": mean + 1.645 * sd}
         expected = {key: np.column_stack([v, more[key]]) for key, v in expected.items()}
-    level = "the best so far" if len(measured) else "the average"
+    level = "the best so far" if pool.measured.any() else "the average"
     why = [_why(view, i, i in controls, i in first, level) for i in taken]
-    table = _rows(pool, places[taken], {k: v[taken] for k, v in expected.items()}, round)
     order = np.argsort(-(score if score.any() else view.mean), kind="stable")
     missed = order[~np.isin(order, taken)][:_REST]
-    reasons = [_why_not(view, i, taken, money, rules, most) for i in missed]
-    rest = _rows(pool, places[missed], {k: v[missed] for k, v in expected.items()}, round)
-    costs = pool.cost_high[places[taken]].tolist()
+    why_not = [_why_not(view, i, taken, money, rules, most) for i in missed]
+    costs = view.cost[taken].tolist()
     real = taken[~np.isin(taken, first)]
-    gain = gain_of(view, real) if len(measured) and (len(real) or not len(taken)) else None
+    gain = gain_of(view, real) if pool.measured.any() and (len(real) or not len(taken)) else None
     return Proposal(
-        table=table.with_columns(why=pl.Series(why, dtype=pl.String)),
-        rest=rest.with_columns(why_not=pl.Series(reasons, dtype=pl.String)),
+        table=_rows(open_, taken, expected, round, why=why),
+        rest=_rows(open_, missed, expected, round, why_not=why_not),
         costs=costs,
         gain=gain,
         verdict=_verdict(pool, most, gain, sum(costs) + rules.fixed_cost),
         calibration=surrogates[0].calibration,
         notes=notes,
-        best=pool.columns.targets[0].sign * view.best if len(measured) else None,
+        best=pool.columns.targets[0].sign * view.best,
     )
+
+
+def _require_affordable(
+    open_: Pool, left: float, money: float, fixed_cost: float, round: int
+) -> None:
+    """Raise a ShortfallError where no candidate is open, a DataError where all cost too much."""
+    if not len(open_):
+        what = "every candidate with a known cost is measured or pending"
+        raise ShortfallError(what, hint="Add candidates to the pool; the campaign is at its end")
+    cheapest = float(open_.cost_high.min())
+    if open_.cheap is not None and cheapest <= left:
+        of_cheap = open_.cheap.cost_high[np.isnan(open_.cheap.values)]
+        cheapest = float(np.fmin.reduce(of_cheap, initial=cheapest))
+    if cheapest > money:
+        fixed = f" after its fixed cost of {fixed_cost:,.2f}" if fixed_cost else ""
+        there = f"round {round} has {max(money, 0.0):,.2f}{fixed}"
+        what = f"the cheapest candidate costs {cheapest:,.2f}, and {there}"
+        raise DataError(what, hint="Raise the budget")
 
 
 def fit_surrogates(
@@ -271,84 +265,71 @@ def _positive(score: Floats) -> Floats:
 
 
 def limits_of(pool: Pool, rules: Rules) -> list[AtMost | Share]:
-    """Turn the rules of a batch into limits over the whole pool."""
+    """Turn the rules of a batch into limits over a pool."""
+
+    def cells(column: str) -> NDArray[np.str_]:
+        require_column(pool.frame, column, "pool")
+        return text_values(pool.frame[column])
+
     found: list[AtMost | Share] = [
-        AtMost(_cells(pool, column), f"at most {most} per {column}", most=most)
+        AtMost(cells(column), f"at most {most} per {column}", most=most)
         for column, most in rules.at_most.items()
     ]
     for (column, value), (low, high) in rules.shares.items():
         title = f"{low:.0%} to {high:.0%} of {column} {value}"
-        found.append(Share(_cells(pool, column), title, value=value, least=low, most=high))
+        found.append(Share(cells(column), title, value=value, least=low, most=high))
     return found
 
 
-def _cells(pool: Pool, column: str) -> NDArray[np.str_]:
-    require_column(pool.frame, column, "pool")
-    return text_values(pool.frame[column])
-
-
-def _places(pool: Pool, names: Sequence[str], open_: Integers, notes: list[str]) -> list[int]:
-    places = {str(pool.names[place]): int(place) for place in open_}
-    unknown = [name for name in names if name not in pool.names]
-    if unknown:
+def _controls(pool: Pool, open_: Pool, names: Sequence[str], notes: list[str]) -> list[str]:
+    """Return the controls that are open; a DataError where one is not in the pool."""
+    if unknown := [name for name in names if name not in pool.names]:
         close = nearest(unknown[0], pool.names.tolist())
         hint = f"Did you mean {close}?" if close else None
         what = f"{', '.join(map(repr, unknown[:8]))} is not in the pool"
         raise DataError(what, where="controls", hint=hint)
-    if taken := [name for name in names if name not in places]:
+    if taken := [name for name in names if name not in open_.names]:
         notes.append(f"no controls, being measured, ordered or without a cost: {listed(taken)}")
-    return [places[name] for name in names if name in places]
+    return [name for name in names if name in open_.names]
 
 
 def _first_batch(
-    pool: Pool,
-    open_: Integers,
+    open_: Pool,
     money: float,
     rules: Rules,
     limits: Sequence[AtMost | Share],
-    required: Sequence[int],
+    known: Floats,
     round: int,
     notes: list[str],
     random: np.random.Generator,
 ) -> Proposal:
-    """Spread a batch over the pool: there is nothing yet to learn from."""
-    x = pool.features[open_]
-    x = (x - x.mean(axis=0)) / np.maximum(x.std(axis=0), 1e-9)
-    known = pool.measured
-    if pool.cheap is not None and pool.cheap.ordered.any():
-        target, cheap = (t.column for t in pool.columns.measurable)
-        which = f"candidates with a {target}" if known[open_].all() else "candidates over the pool"
-        notes.append(f"{cheap} is measured first, of {which}: to see how it goes with {target}")
-    elif known.any():
+    """Spread a batch over candidates: there is nothing yet to learn from."""
+    if open_.cheap is not None and open_.cheap.ordered.any():
+        target, cheap = (t.column for t in open_.columns.measurable)
+        which = f"with a {target}" if open_.measured.all() else "over the pool"
         notes.append(
-            f"{int(known.sum())} values, too few or all equal: the batch is spread over the pool"
+            f"{cheap} is measured first, of candidates {which}: to see how it goes with {target}"
         )
     else:
-        notes.append("nothing is measured yet: the batch is spread over the pool")
+        few = f"{len(known)} values, too few or all equal" if len(known) else ""
+        notes.append(f"{few or 'nothing is measured yet'}: the batch is spread over the pool")
+    x = open_.features
+    x = (x - x.mean(axis=0)) / np.maximum(x.std(axis=0), 1e-9)
     # Farthest first: each is as unlike those before it as can be; earlier ones score higher.
-    score = np.zeros(len(open_))
-    apart = np.full(len(open_), np.inf)
+    score, apart = np.zeros(len(x)), np.full(len(x), np.inf)
     current = int(np.argmin((x**2).sum(axis=1)))
-    wanted = min(len(open_), 3 * rules.batch)
+    wanted = min(len(x), 3 * rules.batch)
     for place in range(wanted):
         score[current] = wanted - place
         apart = np.minimum(apart, ((x - x[current]) ** 2).sum(axis=1))
         current = int(np.argmax(np.where(score > 0, -1.0, apart)))
     score[score == 0] = 1e-6 * random.random(int((score == 0).sum()))
-    taken = choose(
-        score,
-        pool.cost_high[open_],
-        money,
-        rules.batch,
-        limits=[limit.among(open_) for limit in limits],
-        required=np.flatnonzero(np.isin(open_, required)).tolist(),
-    )
-    places = open_[taken]
-    table = _rows(pool, places, {}, round)
+    controls = np.flatnonzero(np.isin(open_.names, list(rules.controls))).tolist()
+    taken = choose(score, open_.cost_high, money, rules.batch, limits=limits, required=controls)
     return Proposal(
-        table=table.with_columns(why=pl.lit("unlike the others", dtype=pl.String)),
-        rest=table.clear().with_columns(why_not=pl.lit("", dtype=pl.String)),
-        costs=pool.cost_high[places].tolist(),
+        table=_rows(open_, taken, {}, round, why=["unlike the others"] * len(taken)),
+        rest=_rows(open_, taken[:0], {}, round, why_not=[]),
+        costs=open_.cost_high[taken].tolist(),
         gain=None,
         verdict="A first batch to learn from: nothing can be said of its gain.",
         calibration={},
@@ -356,29 +337,28 @@ def _first_batch(
     )
 
 
-def _rows(pool: Pool, places: Integers, expected: Mapping[str, Floats], round: int) -> pl.DataFrame:
+def _rows(
+    pool: Pool,
+    places: Integers,
+    expected: Mapping[str, Floats],
+    round: int,
+    **reasons: Sequence[str],
+) -> pl.DataFrame:
     """Lay out candidates; targets that are minimised are in their own sign again."""
     columns: dict[str, Any] = {"name": pool.names[places]}
     if pool.cheap is not None:
         real, cheap = (target.column for target in pool.columns.measurable)
         columns["measure"] = np.where(pool.cheap.ordered[places], cheap, real)
-    columns |= {
-        "round": np.full(len(places), round),
-        "cost": pool.cost[places],
-        "cost_low": pool.cost_low[places],
-        "cost_high": pool.cost_high[places],
-    }
-    for i, target in enumerate(pool.columns.measurable):
-        if not expected or i >= expected["mean"].shape[1]:
-            continue
-        mean, low, high = (target.sign * expected[key][:, i] for key in ("mean", "low", "high"))
-        low, high = np.minimum(low, high), np.maximum(low, high)
-        columns |= {
-            f"{target.column}_predicted": mean,
-            f"{target.column}_low": low,
-            f"{target.column}_high": high,
-        }
-    return pl.DataFrame(columns)
+    columns["round"] = np.full(len(places), round)
+    columns |= {key: getattr(pool, key)[places] for key in ("cost", "cost_low", "cost_high")}
+    number = expected["mean"].shape[1] if expected else 0
+    for i, target in enumerate(pool.columns.measurable[:number]):
+        ends = [target.sign * expected[key][places, i] for key in ("mean", "low", "high")]
+        columns[f"{target.column}_predicted"] = ends[0]
+        columns[f"{target.column}_low"] = np.minimum(*ends[1:])
+        columns[f"{target.column}_high"] = np.maximum(*ends[1:])
+    why = {key: pl.Series(texts, dtype=pl.String) for key, texts in reasons.items()}
+    return pl.DataFrame(columns | why)
 
 
 def _why(view: View, place: int, control: bool, cheap: bool, level: str) -> str:
