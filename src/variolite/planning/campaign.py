@@ -22,8 +22,8 @@ import polars as pl
 from pydantic import Field, TypeAdapter
 
 from variolite.atomic import alone
-from variolite.errors import DataError
-from variolite.planning.pool import OBSERVED, Columns, Pool, listed, read_pool
+from variolite.errors import DataError, some_of
+from variolite.planning.pool import OBSERVED, Columns, Pool, read_pool
 from variolite.planning.proposal import Proposal, propose
 from variolite.planning.rules import Rules
 from variolite.planning.selection import MOST_MONEY
@@ -148,7 +148,7 @@ class Campaign:
         places = {name: place for place, name in enumerate(pool.names.tolist())}
         unknown = [name for name in (*self.results, *self.cheap) if name not in places]
         if unknown:
-            what = f"{listed(unknown)} is not in the pool"
+            what = f"{some_of(unknown)} is not in the pool"
             raise DataError(what, hint="Names are those of the pool's column of names")
         entered = pool.values.copy()  # the pool may be the caller's
         for name, values in self.results.items():
@@ -195,7 +195,7 @@ class Campaign:
         known = {*self.measured, *(order.name for order in self.orders)}
         new = [n for n in pool.names[pool.measured].tolist() if self.orders and n not in known]
         return [
-            f"{text}: {listed(names)}"
+            f"{text}: {some_of(names)}"
             for text, names in (
                 ("no longer in the pool; their money stays committed", gone),
                 ("values changed since the last call", changed),
@@ -258,7 +258,7 @@ class Campaign:
         if gone := [o for o in replaced if o.key not in keys]:
             withdrawn = [f"{o.measure} of {o.name}" if o.measure else o.name for o in gone]
             text = f"nothing came back, and round {self.round} is planned anew; do not measure: "
-            notes.append(f"{text}{listed(withdrawn)}")
+            notes.append(f"{text}{some_of(withdrawn)}")
         self.fixed = fixed
         if proposal.names:
             self.measured, self.fixed = measured, [*fixed, self.rules.fixed_cost]
@@ -372,7 +372,7 @@ def require_own(out: Path, table: pl.DataFrame) -> None:
     known = {*table.columns, "measure"}
     more = [c.name for c in there if c.name not in known and c.null_count() < len(c)]
     if more := [name for name in more if not name.endswith(("_predicted", "_low", "_high"))]:
-        what = f"it has columns that no batch has: {listed(more)}"
+        what = f"it has columns that no batch has: {some_of(more)}"
         hint = "Enter results in the pool, then move this file away"
         raise DataError(what, where=str(out), hint=hint)
 

@@ -28,9 +28,9 @@ from variolite.crystals.elements import (
     SYMBOLS,
     parse_formula,
 )
-from variolite.errors import DataError, DataWarning
+from variolite.errors import DataError, DataWarning, some_of
 from variolite.linkers import atoms_of, read_linker
-from variolite.planning.pool import listed, require_column
+from variolite.planning.pool import require_column
 from variolite.planning.rules import Synthesis
 from variolite.records import read_table
 from variolite.records.files.delimited import numbers_among
@@ -108,9 +108,9 @@ def read_prices(source: Any) -> Prices:
         if key not in known or per_mole[row, 0] < known[key][0]:
             known[key] = per_mole[row]
     if left_out:
-        prices.notes.append(f"prices that are not used: {listed(left_out)}")
+        prices.notes.append(f"prices that are not used: {some_of(left_out)}")
     if not prices.metals and not prices.linkers:
-        raise DataError(f"no price can be used: {listed(left_out, 2)}", where=where)
+        raise DataError(f"no price can be used: {some_of(left_out, 2)}", where=where)
     return prices
 
 
@@ -219,7 +219,7 @@ def validation_costs(
     odd |= (known <= 0) | (known > _LARGEST)
     if odd.any():
         rows = [f"row {row + 1} ({frame[minutes][int(row)]!r:.40})" for row in np.flatnonzero(odd)]
-        text = f"{minutes} are read as missing where they are no number above 0: {listed(rows)}"
+        text = f"{minutes} are read as missing where they are no number above 0: {some_of(rows)}"
         warnings.warn(text, DataWarning, stacklevel=2)
     present = np.isfinite(known) & ~odd
     middle, factor = np.where(present, known, np.nan), np.ones(len(known))

@@ -20,7 +20,7 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from variolite.errors import DataError, nearest
+from variolite.errors import DataError, nearest, some_of
 from variolite.records import Table, numeric_values
 from variolite.records.files.delimited import numbers_among
 from variolite.records.files.tables import load_table
@@ -308,7 +308,7 @@ class _Reader:
         names = text_values(frame[column])
         if (nameless := names == "").any():
             rows = [f"{row + 1:,}" for row in np.flatnonzero(nameless)]
-            self.notes.append(f"left out, having no {column}: row {listed(rows)}")
+            self.notes.append(f"left out, having no {column}: row {some_of(rows)}")
         rows_of: dict[str, list[int]] = {}
         for row, name in enumerate(names.tolist()):
             rows_of.setdefault(name, []).append(row)
@@ -323,10 +323,10 @@ class _Reader:
             )
         differ = {n for n, rows in repeated.items() if len({*map(repr, frame[rows].rows())}) > 1}
         if same := [name for name in repeated if name not in differ]:
-            self.notes.append(f"given more than once, and counted once: {listed(same)}")
+            self.notes.append(f"given more than once, and counted once: {some_of(same)}")
         if differ:
             text = "set aside, as their rows differ: {}. Give every candidate one row"
-            self.notes.append(text.format(listed(sorted(differ))))
+            self.notes.append(text.format(some_of(sorted(differ))))
         if len(rows_of) < len(names):
             first = [rows[0] for rows in rows_of.values()]
             frame, names = frame[first], names[first]
@@ -439,15 +439,15 @@ class _Reader:
                 parts += encoded.values()
                 labels += [f"latent {place} {key}".strip() for key in encoded]
         if missing:
-            self.notes.append(f"read as missing, as not a number: {listed(missing)}")
+            self.notes.append(f"read as missing, as not a number: {some_of(missing)}")
         if left_out:
             self.notes.append(
                 "not used, being constant, mostly empty, dates or different in every row: "
-                f"{listed(left_out)}"
+                f"{some_of(left_out)}"
             )
         if same:
             self.notes.append(
-                f"not used, as they look like the target under another name: {listed(same)}; "
+                f"not used, as they look like the target under another name: {some_of(same)}; "
                 "--feature names the columns to use"
             )
         if not parts:
@@ -578,9 +578,3 @@ def _is_target(name: str, encoded: dict[str, Floats], columns: Columns, values: 
 
 def _first_word(name: str) -> str:
     return re.split(r"[\W_]+", name.casefold().strip("_"))[0]
-
-
-def listed(names: Sequence[str], most: int = 8) -> str:
-    """Join names, the first of many."""
-    more = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return f"{', '.join(names[:most])}{more}"

@@ -11,9 +11,9 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from variolite.errors import DataError, ShortfallError, nearest
+from variolite.errors import DataError, ShortfallError, nearest, some_of
 from variolite.planning import acquisition, fidelity
-from variolite.planning.pool import Pool, generated, listed, require_column
+from variolite.planning.pool import Pool, generated, require_column
 from variolite.planning.rules import Rules
 from variolite.planning.selection import AtMost, Share, choose
 from variolite.planning.strategies import STRATEGIES, View
@@ -289,7 +289,7 @@ def _controls(pool: Pool, open_: Pool, names: Sequence[str], notes: list[str]) -
         what = f"{', '.join(map(repr, unknown[:8]))} is not in the pool"
         raise DataError(what, where="controls", hint=hint)
     if taken := [name for name in names if name not in open_.names]:
-        notes.append(f"no controls, being measured, ordered or without a cost: {listed(taken)}")
+        notes.append(f"no controls, being measured, ordered or without a cost: {some_of(taken)}")
     return [name for name in names if name in open_.names]
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import polars as pl
 
-from variolite.errors import DataError, DataWarning
-from variolite.planning.pool import Columns, listed, load_pool, name_column
+from variolite.errors import DataError, DataWarning, some_of
+from variolite.planning.pool import Columns, load_pool, name_column
 from variolite.records import Table
 from variolite.records.records import text_values
 
@@ -33,7 +33,7 @@ def with_results(source: Any, results: Any, columns: Columns) -> Table:
     names = pl.DataFrame({"name": text_values(frame[own])})
     if unknown := rows.join(names, on="name", how="anti")["name"].unique().sort().to_list():
         what = f"results of {len(unknown):,} are left out, as the pool has no such name: "
-        warnings.warn(what + listed(unknown), DataWarning, stacklevel=2)
+        warnings.warn(what + some_of(unknown), DataWarning, stacklevel=2)
     last = rows.unique("name", keep="last")
     place = names.join(last, on="name", how="left", maintain_order="left")["index"]
     found = found.select(pl.all().gather(place))
