@@ -149,6 +149,12 @@ def test_the_line_is_found_in_any_unit(slope):
     assert found[2] < 0.2 * abs(slope) * 3
 
 
+def test_without_pairs_values_are_of_the_size_of_the_real_ones():
+    cheap, real = np.r_[100.0, 140.0, np.nan, np.nan], np.r_[np.nan, np.nan, 5.0, 7.0]
+    assert link(cheap, real)[1] == pytest.approx(0.05)
+    assert link(cheap, np.full(4, np.nan))[1] == 1.0
+
+
 def test_chance_is_no_relation():
     random = np.random.default_rng(1)
     slopes = [abs(link(random.normal(5, 1, 12), random.normal(5, 1, 12))[1]) for _ in range(50)]

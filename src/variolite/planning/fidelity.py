@@ -40,7 +40,9 @@ def link(cheap: Floats, real: Floats) -> tuple[float, float, float]:
     x, y, n = cheap[pairs], real[pairs], int(pairs.sum())
     spread = float(np.nanstd(cheap)) or 1.0
     if not n:
-        return 0.0, 1.0, _PRIOR_SPREAD * spread
+        sure = np.isfinite(real)
+        slope = float(np.abs(real[sure]).mean() / np.nanmean(np.abs(cheap))) if sure.any() else 1.0
+        return 0.0, slope, _PRIOR_SPREAD * slope * spread
     # One more pair at the origin, which counts for less the more there are: pairs are chosen among
     # the best, so alike that their own slope says little.
     weight = np.r_[np.ones(n), 1.0 / n]
