@@ -86,12 +86,15 @@ def test_a_useless_column_is_hardly_measured():
 
 
 def test_pairs_are_made_before_a_column_is_used():
-    frame, _ = candidates(cheap=0, real=20)
-    proposal = Campaign(COLUMNS, 1000.0).propose(frame)
+    frame, truth = candidates(cheap=0, real=20)
+    campaign = Campaign(COLUMNS, 1000.0)
+    proposal = campaign.propose(frame)
     assert set(proposal.measures) == {"cheap"}
     known = frame.filter(pl.col("real").is_not_null())["name"]
     assert set(proposal.names) <= set(known)
     assert any("to see how it goes with real" in note for note in proposal.notes)
+    # While the others are being measured, the real ones go on without them.
+    assert set(campaign.propose(entered(frame, truth, _Some(proposal, 2))).measures) == {"real"}
 
 
 def test_orders_of_both_kinds_resume(tmp_path):

@@ -125,16 +125,17 @@ def priced(pool: Pool, ordered: NDArray[np.bool_]) -> Pool:
     return replace(pool, cheap=replace(pool.cheap, ordered=ordered), **costs)
 
 
-def to_learn_from(pool: Pool, money: float) -> NDArray[np.bool_]:
+def to_learn_from(pool: Pool, money: float, free: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Candidates whose cheap values are needed before anything can be said of others, (N,).
 
-    Without real values any; else those with a real value, to see how the two go together.
+    Without real values any; else those with a real value, to see how the two go together. Those
+    not ``free`` (N,) are being measured.
     """
     assert pool.cheap is not None
     known, which = np.isfinite(pool.cheap.values), ~pool.measured
-    blank = ~known & ~pool.aside & (pool.cheap.cost_high <= money)
+    blank = ~known & free & ~pool.aside & (pool.cheap.cost_high <= money)
     if pool.measured.sum() >= FEWEST:
-        known, which = known & pool.measured, pool.measured
+        known, which = (known | ~free) & pool.measured, pool.measured
     return np.asarray(blank & which & (known.sum() < FEWEST))
 
 

@@ -124,7 +124,7 @@ def propose(
     limits, linked = limits_of(open_, rules), None
     if pool.cheap is not None:
         little = min(money, left / 10)
-        few = fidelity.to_learn_from(pool, little) & free
+        few = fidelity.to_learn_from(pool, little, free)
         if few.any():
             some = fidelity.priced(pool, few).take(few)
             return _first_batch(some, little, Rules(rules.batch), [], known, round, notes, random)
