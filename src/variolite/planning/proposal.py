@@ -203,7 +203,7 @@ def propose(
         verdict=_verdict(pool, most, gain, sum(costs) + rules.fixed_cost),
         calibration=surrogates[0].calibration,
         notes=notes,
-        best=pool.columns.targets[0].sign * view.best,
+        best=pool.columns.targets[0].sign * view.best if pool.measured.any() else None,
     )
 
 
