@@ -223,7 +223,7 @@ def test_what_training_did_not_hold_is_named_and_not_observed():
     records = FITTED.apply(table(rock=(3, "granite"), ship=(5, "Glomar")))
     assert records.category[3, 0] == UNSEEN
     assert records.report.unseen == {"rock": {"granite": 1}, "ship": {"Glomar": 1}}
-    assert records.report.dropped == {"ship missing": 1}
+    assert records.report.dropped == {"ship missing or not met in training": 1}
     assert "rock: not met in training: 'granite' (1)" in records.report.lines()
     # Values that are impossible for the transform.
     schema = Schema.from_yaml("columns: {a: {transform: log, missing: mask}, b: {}}")

@@ -315,7 +315,11 @@ class FittedSchema:
             missing[name] = (codes if codes.ndim == 1 else codes[:, 0]) < 0
         chosen, left_out = chosen_rows(schema, table, units, strict=False)
         keep, dropped = rows_to_keep(self.schema, missing, chosen)
-        dropped = left_out | dropped
+        strange = {f"{name} missing" for name in counts["unseen"]}
+        dropped = left_out | {
+            f"{reason} or not met in training" if reason in strange else reason: number
+            for reason, number in dropped.items()
+        }
         row = np.flatnonzero(keep).astype(np.int64)
         if not row.size:
             hint = "Check that its columns are mapped rightly and in the units of the schema"
