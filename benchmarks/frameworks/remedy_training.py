@@ -35,6 +35,7 @@ from variolite.frameworks.generation.framework_model import (
 )
 from variolite.frameworks.generation.latent_prior import LatentPrior
 from variolite.frameworks.recipe import FrameworkRecipe
+from variolite.progress import Progress
 from variolite.recipe import ConstantBeta, TrainingSpec, load_recipe
 from variolite.records import Records
 from variolite.training.device import single_thread
@@ -353,7 +354,7 @@ def with_prior(split: Split, model: TabularModel, change: Change, seed: int) -> 
 def reference(split: Split) -> FrameworkModel:
     """Train the default; its surrogates, of other families, predict for all remedies."""
     model = fit(split, split.recipe.training.seed, Change())
-    return complete(model, split.prepared, prior=True)
+    return complete(model, split.prepared, prior=True, progress=Progress())
 
 
 # Balance in training: how often rows are drawn.
