@@ -30,11 +30,7 @@ from variolite.scoring.scorecard import Scorecard
 from variolite.training import RunFolder
 from variolite.training.dials import Dials
 
-DIALS = {
-    "": Dials(),
-    ", balance 1": Dials(balance=1.0),
-    ", temperature 2": Dials(temperature=2.0),
-}
+DIALS = {"": Dials(), ", balance 1": Dials(balance=1.0)}
 FIFTY = 50
 SUBSETS = 400
 
