@@ -20,7 +20,7 @@ from benchmarks.pages import RESULTS, command, provenance, table, write_page
 from benchmarks.planning.crafted import SCORES, _text, replay
 from benchmarks.planning.tables import crafted
 
-from variolite.planning.latents import latents_of
+from variolite.planning.features import latents_of
 
 DESCRIBED = "columns"
 

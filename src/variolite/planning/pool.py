@@ -8,7 +8,6 @@ formulas by the share of each element.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
@@ -18,10 +17,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy.stats import spearmanr
 
 from variolite.errors import DataError, nearest, some_of
-from variolite.records import Table, numeric_values
+from variolite.planning.features import encoded, is_target, latents_of
+from variolite.records import Table
 from variolite.records.files.delimited import numbers_among
 from variolite.records.files.tables import load_table
 from variolite.records.records import SENTINELS, text_values
@@ -37,10 +36,6 @@ NOT_OBSERVED = ("_predicted", "_requested")
 _DERIVED = ("_low", "_high", "_sd", "_error", "_n", "_kind", *NOT_OBSERVED)
 ORIGIN = "origin"
 """Column that says which candidates are generated, where some are."""
-_MEMBERS = 40  # Most members of a category or set that are features, commonest first.
-_FEWEST = 3  # Candidates that a member needs.
-_SAME = 0.98  # Rank correlation from which a column is taken for the target itself,
-_RELATED = 0.3  # and where it begins with the same word.
 _NAMES = ("name", "id", "material_id", "sample", "sample_id")
 _SPELLINGS: tuple[Callable[[str], str], ...] = (str, str.upper, str.capitalize)
 _LARGEST = 1e100  # Beyond it a number is none: its square would be infinite.
@@ -408,7 +403,7 @@ class _Reader:
 
     def features(self, frame: pl.DataFrame, values: Floats) -> tuple[Floats, tuple[str, ...]]:
         """Return what describes candidates (N, d) as numbers, without gaps, and what each is."""
-        columns = self.columns
+        columns, targets = self.columns, [t.column for t in self.columns.targets]
         chosen = [*dict.fromkeys(columns.features)] or _free_columns(frame, columns)
         parts, labels = list[Floats](), list[str]()
         left_out, same, missing = list[str](), list[str](), list[str]()
@@ -419,25 +414,23 @@ class _Reader:
             if any(empty[rows].all() for rows in kinds):
                 left_out.append(name)  # It cannot compare one kind with another.
                 continue
-            encoded = _encoded(self._described(frame[name], missing))
-            found = {key: v for key, v in encoded.items() if np.nanmax(v) > np.nanmin(v)}
+            cells = encoded(self._described(frame[name], missing))
+            found = {key: v for key, v in cells.items() if np.nanmax(v) > np.nanmin(v)}
             if not found:
                 left_out.append(name)
                 continue
-            if not columns.features and _is_target(name, found, columns, values):
+            if not columns.features and is_target(name, found.get(""), targets, values):
                 same.append(name)
                 continue
             parts += found.values()
             labels += [f"{name} {key}".strip() for key in found]
         if columns.run is not None:
-            from variolite.planning.latents import latents_of
-
             # No row's latents may know its own value.
-            latents = latents_of(columns.run, frame.drop(t.column for t in columns.targets))
+            latents = latents_of(columns.run, frame.drop(targets))
             for place, column in enumerate(latents.T, start=1):
-                encoded = _encoded(pl.Series(column))
-                parts += encoded.values()
-                labels += [f"latent {place} {key}".strip() for key in encoded]
+                cells = encoded(pl.Series(column))
+                parts += cells.values()
+                labels += [f"latent {place} {key}".strip() for key in cells]
         if missing:
             self.notes.append(f"read as missing, as not a number: {some_of(missing)}")
         if left_out:
@@ -512,69 +505,3 @@ def _free_columns(frame: pl.DataFrame, columns: Columns) -> list[str]:
         for c in frame.columns
         if c not in taken | derived and not c.endswith(NOT_OBSERVED) and c.casefold() not in _NAMES
     ]
-
-
-def _encoded(series: pl.Series) -> dict[str, Floats]:
-    """Return one column as features by name: (N,) each; none where it says nothing of a row."""
-    if series.dtype.is_numeric() or series.dtype == pl.Boolean:
-        values = numeric_values(series.cast(pl.Float64))
-        gaps = np.isnan(values)
-        if gaps.mean() > 0.5:
-            # What is known of few rows, perhaps of the measured only, describes none.
-            return {}
-        if not gaps.any():
-            return {"": values}
-        return {"": np.where(gaps, np.nanmedian(values), values), "missing": gaps.astype(float)}
-    if series.dtype not in (pl.String, pl.Categorical, pl.Enum):
-        return {}
-    cells = text_values(series)
-    shares = _element_shares(cells)
-    if shares:
-        return shares
-    members = [frozenset(filter(None, map(str.strip, cell.split(";")))) for cell in cells]
-    counts = Counter(member for cell in members for member in cell)
-    common = [m for m, count in counts.most_common(_MEMBERS) if _FEWEST <= count < len(cells)]
-    return {m: np.array([m in cell for cell in members], dtype=float) for m in common}
-
-
-def _element_shares(cells: Names) -> dict[str, Floats]:
-    """Return the share of each element where a column holds formulas of several elements."""
-    from variolite.crystals.elements import SYMBOLS, parse_formula
-
-    distinct = np.unique(cells[cells != ""])
-    if not any(any(c.isdigit() for c in cell) for cell in distinct[:20]):
-        return {}
-    found: dict[str, dict[int, float]] = {"": {}}
-    for cell in distinct.tolist():
-        try:
-            found[cell] = parse_formula(cell)
-        except DataError:
-            return {}
-    elements = sorted({z for amounts in found.values() for z in amounts})
-    table = np.array([[found[c].get(z, 0.0) for z in elements] for c in cells.tolist()])
-    table /= np.maximum(table.sum(axis=1, keepdims=True), 1e-12)
-    return {SYMBOLS[z]: table[:, i] for i, z in enumerate(elements)}
-
-
-def _is_target(name: str, encoded: dict[str, Floats], columns: Columns, values: Floats) -> bool:
-    """Whether a column is a target under another name.
-
-    It ranks measured rows as the target does; of columns that begin with the same word, such as
-    uptakes by several force fields, much less is needed.
-    """
-    column = encoded.get("")
-    for target, value in zip(columns.targets, values.T, strict=True):
-        measured = ~np.isnan(value)
-        if column is None or measured.sum() < 10 or not np.ptp(column[measured]):
-            continue
-        if not np.ptp(value[measured]):
-            continue
-        alike = _first_word(name) == _first_word(target.column)
-        rank = abs(spearmanr(column[measured], value[measured]).statistic)
-        if rank > (_RELATED if alike else _SAME):
-            return True
-    return False
-
-
-def _first_word(name: str) -> str:
-    return re.split(r"[\W_]+", name.casefold().strip("_"))[0]
