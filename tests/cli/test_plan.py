@@ -255,3 +255,9 @@ def test_latents_of_structures_are_refused(made, program, pool):
 def test_a_name_that_is_too_long_is_said(program, pool, tmp_path):
     out = tmp_path / f"{'x' * 300}.csv"
     assert "Give a shorter name" in program.fails(*plan(pool, out, budget=500))
+
+
+@pytest.mark.parametrize("budget", ["nan", "1e18", "-5"])
+def test_a_replay_refuses_an_impossible_budget_before_it_begins(program, pool, budget):
+    asked = ("plan", "backtest", "--pool", pool, "--target", "uptake", "--budget", budget)
+    assert "Give the money for the whole campaign" in program.fails(*asked)

@@ -101,3 +101,13 @@ def test_results_that_are_none_are_refused(real):
         read_pool(with_results(real, predicted, COLUMNS), COLUMNS)
     with pytest.warns(DataWarning, match="results of 1 are left out.*: X"):
         with_results(real, {"name": ["X", "M057"], "uptake": [1.0, 2.0]}, COLUMNS)
+
+
+def test_results_that_are_no_numbers_or_differ_are_said(real):
+    measured = real.filter(pl.col("uptake").is_not_null())["name"][0]
+    opened = real.filter(pl.col("uptake").is_null())["name"][0]
+    results = {"name": [measured], "uptake": [99.0]}
+    with pytest.warns(DataWarning, match=f"stays where results differ: {measured}"):
+        read_pool(with_results(real, results, COLUMNS), COLUMNS)
+    pool = read_pool(with_results(real, {"name": [opened], "uptake": [True]}, COLUMNS), COLUMNS)
+    assert pool.names[pool.aside].tolist() == [opened]

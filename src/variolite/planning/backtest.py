@@ -61,8 +61,9 @@ def backtest(
     Raises a DataError where too few rows have a value and a cost, or a strategy is unknown.
     """
     progress = progress or Progress()
+    Campaign(pool.columns, settings.budget)  # which refuses an impossible budget,
     for name in strategies:
-        replace(settings.rules, strategy=name)  # which refuses one that there is not
+        replace(settings.rules, strategy=name)  # and rules a strategy that there is not
     known = pool.measured & np.isfinite(pool.cost_high)
     if known.sum() < settings.start + 20:
         what = f"{int(known.sum())} rows have a value and a cost"

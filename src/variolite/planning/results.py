@@ -36,13 +36,18 @@ def with_results(source: Any, results: Any, columns: Columns) -> Table:
         warnings.warn(what + some_of(unknown), DataWarning, stacklevel=2)
     last = rows.unique("name", keep="last")
     place = names.join(last, on="name", how="left", maintain_order="left")["index"]
-    found = found.select(pl.all().gather(place))
+    # True is no number, and would become 1 beside some.
+    found = found.select(pl.all().gather(place)).with_columns(pl.col(pl.Boolean).cast(pl.String))
     for target, cells in given.items():
         absent = [f"{target}{end}" for end in ("", "_error", "_kind")]
         absent = [name for name in absent if name not in frame.columns]
         frame = frame.with_columns(pl.lit(None).alias(name) for name in absent)
         known = frame[target].cast(pl.Float64, strict=False).fill_nan(None)
         new = known.is_null() & found[cells].is_not_null()
+        other = found[cells].cast(pl.Float64, strict=False) if cells == target else known
+        if differ := names["name"].filter((known - other).abs() > 1e-9 * known.abs()).to_list():
+            what = f"{target} of the pool stays where results differ: {listed(differ)}"
+            warnings.warn(what, DataWarning, stacklevel=2)
         spread = [f"{cells}{end}" for end in ("_sd", "_error")]
         error = pl.coalesce(*(found[name] for name in spread if name in found.columns), None)
         kind: Any = pl.lit("measured" if cells == target else "simulated")
