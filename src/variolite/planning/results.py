@@ -46,7 +46,7 @@ def with_results(source: Any, results: Any, columns: Columns) -> Table:
         new = known.is_null() & found[cells].is_not_null()
         other = found[cells].cast(pl.Float64, strict=False) if cells == target else known
         if differ := names["name"].filter((known - other).abs() > 1e-9 * known.abs()).to_list():
-            what = f"{target} of the pool stays where results differ: {listed(differ)}"
+            what = f"{target} of the pool stays where results differ: {some_of(differ)}"
             warnings.warn(what, DataWarning, stacklevel=2)
         spread = [f"{cells}{end}" for end in ("_sd", "_error")]
         error = pl.coalesce(*(found[name] for name in spread if name in found.columns), None)
