@@ -183,7 +183,10 @@ def test_a_cost_that_is_no_number_is_unknown(made_up, cell):
     pool = read(with_cell(made_up[0], "cost", 99, cell))
     assert np.flatnonzero(np.isnan(pool.cost_high)).tolist() == [99]
     assert not pool.affordable[99]
-    assert any(f"the cost: M099 ('{cell}')" in note for note in pool.notes)
+    assert any(
+        f"cost unknown, as it is no number from 0 on: M099 ('{cell}')" in note
+        for note in pool.notes
+    )
 
 
 def test_ends_of_costs_in_the_wrong_order_are_said_and_the_highest_counts(made_up):
@@ -191,7 +194,7 @@ def test_ends_of_costs_in_the_wrong_order_are_said_and_the_highest_counts(made_u
     pool = read(frame)
     np.testing.assert_allclose(pool.cost_high, frame["cost_low"])
     np.testing.assert_allclose(pool.cost_low, frame["cost_high"])
-    assert any("the highest counts" in note for note in pool.notes)
+    assert any("as they are out of order" in note for note in pool.notes)
 
 
 def test_a_few_cells_of_text_leave_a_column_one_of_numbers(made_up):

@@ -388,9 +388,12 @@ class _Reader:
             ends = np.stack([values for values, _ in read])
             low, high = np.fmin.reduce(ends), np.fmax.reduce(ends)
             total += np.where(wrong | np.isnan(middle), np.nan, np.stack([middle, low, high]))
-            self._note("unknown, as not a number from 0 on: the cost", found, wrong, frame)
+            self._note(f"{column} unknown, as it is no number from 0 on", found, wrong, frame)
             if len(found) == 3 and (mixed := (ends[1] > middle) | (ends[2] < middle)).any():
-                self._note("not in order, so that the highest counts", found, mixed, frame)
+                text = (
+                    f"{column} taken from its lowest to its highest end, as they are out of order"
+                )
+                self._note(text, found, mixed, frame)
         middle, low, high = total
         unknown = int(np.isnan(middle).sum())
         if unknown == len(frame):
