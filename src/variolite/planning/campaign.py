@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -19,7 +18,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import polars as pl
-from pydantic import Field, TypeAdapter
+from pydantic import BaseModel, Field, model_validator
 
 from variolite.atomic import alone
 from variolite.errors import DataError, some_of
@@ -54,10 +53,25 @@ class Order:
         return self.name, self.measure
 
 
-_ORDERS = TypeAdapter(list[Order])
-_FIXED = TypeAdapter(list[_Money])
-_RESULTS = TypeAdapter(dict[str, list[_Value]])
-_CHEAP = TypeAdapter(dict[str, _Value])
+class _Kept(BaseModel):
+    """What the file of a campaign holds, beside its budget, format and checksum."""
+
+    targets: list[str]
+    orders: list[Order]
+    fixed: list[_Money]
+    results: dict[str, list[_Value]]
+    measured: list[str]
+    cheap: dict[str, _Value] = {}
+
+    @model_validator(mode="after")
+    def _possible(self) -> _Kept:
+        """Raise a ValueError for orders that no campaign makes."""
+        keys = [order.key for order in self.orders if not order.withdrawn]
+        widths = {len(o.values) for o in self.orders if o.values is not None}
+        late = any(order.round > len(self.fixed) for order in self.orders)
+        if late or widths - {len(self.targets)} or len({*keys}) < len(keys):
+            raise ValueError("orders that no campaign makes")
+        return self
 
 
 @dataclass
@@ -301,44 +315,27 @@ class Campaign:
         """Take up what `save` wrote; columns, budget and rules are those of this one."""
         where = str(path)
         try:
-            kept = json.loads(Path(path).read_text(encoding="utf-8-sig"))
-            if kept["format"] != FORMAT:
-                raise DataError("it is of a newer version", where=where, hint="Upgrade variolite")
-            if kept.pop("checksum", None) not in (None, _checksum(kept)):
-                hint = "Restore it. If you changed it on purpose, delete its line checksum as well"
-                raise DataError("it was changed after it was written", where=where, hint=hint)
-            orders = _ORDERS.validate_python(kept["orders"])
-            fixed, results = (
-                _FIXED.validate_python(kept["fixed"]),
-                _RESULTS.validate_python(kept["results"]),
-            )
-            cheap = _CHEAP.validate_python(kept.get("cheap", {}))
-            targets, measured = [*map(str, kept["targets"])], [*map(str, kept["measured"])]
-            twice = Counter(o.key for o in orders if not o.withdrawn).most_common(1)
-            widths = {len(o.values) for o in orders if o.values is not None} - {len(targets)}
-            if widths or any(o.round > len(fixed) for o in orders) or (twice and twice[0][1] > 1):
-                raise ValueError("orders that no campaign makes")
-        except DataError:
-            raise
-        except (
-            OSError,
-            ValueError,
-            TypeError,
-            LookupError,
-            AttributeError,
-            RecursionError,
-        ) as error:
+            content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+            newer = content["format"] != FORMAT
+            changed = content.pop("checksum", None) not in (None, _checksum(content))
+            kept = None if newer or changed else _Kept.model_validate(content)
+        except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as e:
             hint = "Move it away to begin again, and the batch that it belongs to"
-            what = f"it is no campaign of Variolite ({type(error).__name__})"
+            what = f"it is no campaign of Variolite ({type(e).__name__})"
             raise DataError(what, where=where, hint=hint) from None
+        if newer:
+            raise DataError("it is of a newer version", where=where, hint="Upgrade variolite")
+        if kept is None:
+            hint = "Restore it. If you changed it on purpose, delete its line checksum as well"
+            raise DataError("it was changed after it was written", where=where, hint=hint)
         mine = [t.column for t in self.columns.targets]
-        ordered = {*targets, *(order.measure for order in orders if order.measure)}
-        if targets != mine or ordered - {*mine, self.columns.cheap}:
+        ordered = {*kept.targets, *(order.measure for order in kept.orders if order.measure)}
+        if kept.targets != mine or ordered - {*mine, self.columns.cheap}:
             what = f"it is a campaign for {', '.join(sorted(ordered))}"
             hint = "Give the same targets and --cheap, or another --out for another campaign"
             raise DataError(what, where=where, hint=hint)
-        self.orders, self.fixed, self.results, self.measured = orders, fixed, results, measured
-        self.cheap = cheap
+        for name in ("orders", "fixed", "results", "measured", "cheap"):
+            setattr(self, name, getattr(kept, name))
         return self
 
 
