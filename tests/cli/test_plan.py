@@ -247,9 +247,10 @@ def test_latents_of_a_run_are_features_that_do_not_know_the_target(example, tmp_
     np.testing.assert_allclose(latents[0][records.row], expected, rtol=1e-6)
 
 
-def test_latents_of_structures_are_refused(made, program, pool):
-    asked = ("plan", "--pool", pool, "--target", "uptake", "--budget", 5, "--latents", made.run)
-    assert "its latents are those of structures" in program.fails(*asked)
+def test_runs_whose_latents_a_pool_cannot_have_are_refused(made, example, program, pool):
+    asked = ("plan", "--pool", pool, "--target", "uptake", "--budget", 5, "--latents")
+    assert "its latents are those of structures" in program.fails(*asked, made.run)
+    assert "The target is hidden from it" in program.fails(*asked, example.run)
 
 
 def test_a_name_that_is_too_long_is_said(program, pool, tmp_path):

@@ -16,7 +16,7 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from variolite.errors import DataError
+from variolite.errors import DataError, VarioliteError
 from variolite.records import numeric_values
 from variolite.records.records import text_values
 
@@ -107,7 +107,11 @@ def latents_of(run: Path, frame: pl.DataFrame) -> NDArray[np.float64]:
     if not isinstance(model, TabularModel):
         hint = "Write them by `variolite encode`, and add the columns to the pool"
         raise DataError("its latents are those of structures", where=str(run), hint=hint)
-    records = model.records(frame, accept_range=True)
+    try:
+        records = model.records(frame, accept_range=True)
+    except VarioliteError as error:
+        hint = "The target is hidden from it: add other columns, or train a run without the target"
+        raise DataError(error.what, where=str(run), hint=hint) from None
     latents = np.full((len(frame), model.members[0].latent), np.nan)
     latents[records.row] = model.encode(records)[0]
     return latents
