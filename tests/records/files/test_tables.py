@@ -143,6 +143,8 @@ def test_types_are_inferred_over_the_whole_file_and_text_stays_text(tmp_path):
     [
         ("a,b\n1,2\n3\n", "line 3 has 1 fields, the header has 2"),
         ("a,b\n1,2,3\n", "line 2 has 3 fields, the header has 2"),
+        ("# mine\na,b\n1,2\n", "Remove lines of comments"),
+        ("a,b\n1,2\n# note\n3,4\n", "Remove lines of comments"),
         ('a,b\n"x\ny",2\n1,2,3\n', "line 4 has 3 fields"),
         (b"a,b\nfine,1\nM\x81ller,2\n", "byte 0x81 in line 3 is not UTF-8"),
         ("\n\n  \n", "empty"),

@@ -305,13 +305,15 @@ def _first_records(data: bytes, separator: str) -> list[list[str]]:
 def _strict_records(data: bytes, separator: str) -> Iterator[list[str]]:
     """Read the header and every record but blank lines; all must be equally wide."""
     reader = csv.reader(io.StringIO(data.decode("utf-8"), newline=""), delimiter=separator)
-    width = 0
+    width, first = 0, ""
     try:
         for record in filter(None, reader):
-            width = width or len(record)
+            width, first = width or len(record), first or record[0]
             if len(record) != width:
                 what = f"line {reader.line_num} has {len(record)} fields, the header has {width}"
                 hint = "Put text that holds the separator or line breaks in quotation marks"
+                if "#" in (first[:1], record[0][:1]):
+                    hint = "Remove lines of comments, which begin with #"
                 raise DataError(what, hint=hint)
             yield record
     except csv.Error as error:
