@@ -466,8 +466,6 @@ each; metals, pairs, triples, numbers, U/E[U], new found and the tail are what
   its rarest member is; the two rows below are other powers of the two. The root was chosen on
   these splits. Logit adjustment (A. Menon et al., 2021) divides every category by how often it is
   drawn, one column at a time.
-- Of the default and balance 50 rows are taken without replacement. Figures of the others were made
-  with it, of 10,000 rows: .1 of 50 rows are twice, and tail in 50 is .2 % smaller.
 - Rows by 1 / frequency: training rows are drawn by the mean over their members of one over how
   many rows hold it, and so is the prior.
 - Free bits: KL that every latent has for nothing. Diversity reward: of a nat of entropy of what
