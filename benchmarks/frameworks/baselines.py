@@ -107,16 +107,17 @@ def summary(records: list[dict[str, Any]], heads: Iterable[str] = tuple(FIGURES)
     Of a single split values have their interval over held-out families.
     """
     names = list(dict.fromkeys(record["generator"] for record in records))
+    several = len(records) > len(names)
     rows = []
     for head in heads:
         cells = []
         for name in names:
             some = [r[head] for r in records if r["generator"] == name and head in r]
             cells.append(_spread([one["value"] for one in some], *(o["range"] for o in some)))
-        beside = _spread([r[head]["beside"] for r in records if head in r])
+        rest = [r[head]["beside"] for r in records if head in r]
+        beside = _spread(rest if several else [float(np.mean(rest or np.nan))])
         if any(cells):
             rows.append([head, *cells, beside])
-    several = len(records) > len(names)
     head = "mean ± sd over splits" if several else "value (95 % over held-out families)"
     return table([head, *names, "real rows or floor"], rows)
 

@@ -143,10 +143,10 @@ def main() -> None:
         recipes.setdefault(RunFolder(path).recipe().name, []).append(path)
     lines = [
         f"{DRAWS:,} draws of every generator; mean and standard deviation over runs, each with a "
-        "split of its own. All are fitted on the training families of the run. What the rows are "
-        "is said in `frameworks_baselines.md`. Tail members are "
-        "metals and linkers of one or two training rows; asked is the Spearman correlation of what "
-        "is asked for with what trees of other families predict.",
+        "split of its own, of one run the value and its interval. All are fitted on the training "
+        "families of the run. What the rows are is said in `frameworks_baselines.md`. Tail members "
+        "are metals and linkers of one or two training rows; asked is the Spearman correlation of "
+        "what is asked for with what trees of other families predict.",
     ]
     everything, rows = {}, load(arguments.data)
     for place, (name, of) in enumerate(recipes.items()):
