@@ -26,6 +26,7 @@ Floats = NDArray[np.float64]
 FEWEST = 5  # Values from which a surrogate is fitted, and pairs from which a line is trusted.
 _PRIOR_SPREAD = 0.1  # Error of a line before any pair, in standard deviations of the cheap value,
 _PRIOR_PAIRS = 2.0  # and the pairs that this prior counts for.
+_LEAST = 0.25  # Share of the variance of real values that a line must explain to be used.
 _TIGHT = 0.5  # Error of a line, as a share of what it explains, up to which it is read backwards.
 _JOINT = 300  # Candidates of which cheap orders are picked, those that gain most per money.
 
@@ -146,13 +147,17 @@ def fit_linked(
 
     ``predict`` returns means and standard deviations (N, 1) of the whole pool by a model.
 
-    None where fewer than five cheap values are known, or all are equal.
+    None where fewer than five cheap values are known, all are equal, or they explain too little:
+    the target is then planned as if there were no cheap column.
     """
     assert pool.cheap is not None
     values, real, x = pool.cheap.values, pool.measured, pool.features
     if np.isfinite(values).sum() < FEWEST or not np.nanstd(values):
         return None
     line = intercept, slope, error = link(values, pool.values[:, 0])
+    explained = (slope * float(np.nanstd(values))) ** 2
+    if explained < _LEAST * (explained + error**2):
+        return None
     sd = np.where(np.isnan(values) & real, error / max(abs(slope), 1e-12), 0.0)
     if error < _TIGHT * abs(slope) * np.nanstd(values):
         values = np.where(np.isnan(values) & real, (pool.values[:, 0] - intercept) / slope, values)
