@@ -24,7 +24,7 @@ from scipy.stats import t as student
 from variolite.planning import acquisition
 from variolite.planning.surrogate import Surrogate
 
-START, LONGEST, AFRESH = 10, 80, 5
+START, LONGEST, AFRESH = 10, 60, 5
 TAILS = 4.0
 WORTHS = {"CRAFTED": (10, 30, 100, 300, 1000), "COFs": (30, 100, 300, 1000, 3000)}
 MONEY = {"CRAFTED": "measurements", "COFs": "minutes"}
