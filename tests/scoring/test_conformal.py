@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,13 @@ def test_folds_share_no_group_and_are_about_equal():
     assert (fold.reshape(100, 3) == fold[::3, None]).all()
     assert np.bincount(fold).min() >= 50
     assert len(set(folds_by_group(["a", "b", "a"], 5, seed=0))) == 2
+
+
+@pytest.mark.parametrize("sizes", [(1, 29), (2, 1), (3, 25, 2), (1, 1, 40), (5, 5)])
+def test_groups_of_any_size_leave_rows_to_learn_from(sizes):
+    groups = np.repeat(np.arange(len(sizes)), sizes)
+    for folds, seed in itertools.product(range(2, 9), range(6)):
+        assert len(set(folds_by_group(groups, folds, seed))) > 1
 
 
 def test_rows_are_predicted_by_those_of_other_folds():

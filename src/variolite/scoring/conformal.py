@@ -19,14 +19,14 @@ def folds_by_group(groups: ArrayLike, folds: int, seed: int) -> IntArray:
     """Deal groups out to folds of about equally many rows; no group is in two, shape (n,).
 
     Unlike `sklearn.model_selection.GroupKFold` with fewer groups than folds too: some folds
-    are empty then.
+    are empty then. Two groups or more never share one fold only, whatever their sizes.
     """
     distinct, inverse, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     order = np.random.default_rng(seed).permutation(len(distinct))
-    # A group belongs to the fold in whose share of all rows its last one lies.
-    ends = np.cumsum(sizes[order])
+    # A group belongs to the fold in whose share of all rows its middle one lies.
+    middle = np.cumsum(sizes[order]) - 1 - (sizes[order] - 1) // 2
     fold = np.empty(len(distinct), dtype=np.int64)
-    fold[order] = np.minimum((ends - 1) * folds // ends[-1], folds - 1)
+    fold[order] = middle * folds // len(inverse)
     return np.asarray(fold[inverse])
 
 
