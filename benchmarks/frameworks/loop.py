@@ -35,7 +35,7 @@ from variolite.frameworks.generation.sampling import Request, generate
 from variolite.frameworks.generation.surrogate import Surrogate
 from variolite.report.style import figure_style
 from variolite.training import RunFolder
-from variolite.training.dials import PLAIN
+from variolite.training.row_sampling import AS_TRAINED
 
 REQUESTS = 20
 DRAWN = 60  # records for each request
@@ -57,7 +57,7 @@ def ask(run: Path, rows: pl.DataFrame, compatibility: Compatibility) -> tuple[pl
     parts = []
     for i, value in enumerate(np.linspace(low, high, REQUESTS)):
         request = Request({"co2_uptake": float(value)}, {})
-        made, _ = generate(model, DRAWN, request, dials=PLAIN, seed=100 + i)
+        made, _ = generate(model, DRAWN, request, options=AS_TRAINED, seed=100 + i)
         names = pl.Series("name", [f"request_{i:02d}_{k:02d}" for k in range(made.height)])
         parts.append(made.with_columns(names))
     drawn = pl.concat(parts)

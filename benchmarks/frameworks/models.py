@@ -28,17 +28,21 @@ from variolite.frameworks.diagnosis import Layout
 from variolite.frameworks.generation.sampling import Request, draw
 from variolite.scoring.scorecard import Scorecard
 from variolite.training import RunFolder
-from variolite.training.dials import Dials
+from variolite.training.row_sampling import SamplingOptions
 
-DIALS = {"": Dials(), ", balance 1": Dials(balance=1.0)}
+OPTIONS = {"": SamplingOptions(), ", balance 1": SamplingOptions(balance=1.0)}
 FIFTY = 50
 SUBSETS = 400
 
 
 def measure(
-    runs: Sequence[Path], rows: pl.DataFrame, dials: Mapping[str, Dials], *, others: bool
+    runs: Sequence[Path],
+    rows: pl.DataFrame,
+    options: Mapping[str, SamplingOptions],
+    *,
+    others: bool,
 ) -> list[dict[str, Any]]:
-    """Evaluate runs of one recipe with some dials, and generators fitted on the same rows."""
+    """Evaluate runs of one recipe with some options, and generators fitted on the same rows."""
     records = []
     for turn, path in enumerate(runs):
         run = RunFolder(path)
@@ -50,7 +54,7 @@ def measure(
         name = run.recipe().name
         made = {
             name + wording: draw(model, DRAWS, Request({}, {}), chosen, turn)
-            for wording, chosen in dials.items()
+            for wording, chosen in options.items()
         }
         if others:
             made |= {other: make(of["train"], turn, DRAWS) for other, make in baselines().items()}
@@ -150,8 +154,8 @@ def main() -> None:
     ]
     everything, rows = {}, load(arguments.data)
     for place, (name, of) in enumerate(recipes.items()):
-        dials = DIALS if place == 0 else {"": Dials()}
-        everything[name] = records = measure(of, rows, dials, others=place == 0)
+        options = OPTIONS if place == 0 else {"": SamplingOptions()}
+        everything[name] = records = measure(of, rows, options, others=place == 0)
         heads = (*FIGURES, "distinct of 50", "tail members in 50")
         heads += tuple(dict.fromkeys(h for r in records for h in r if h.startswith("asked, ")))
         lines += ["", f"## {name}, {len(of)} runs", "", *summary(records, heads)]

@@ -52,7 +52,7 @@ from variolite.frameworks.generation.sampling import ROUND, Request, draw
 from variolite.records import FittedSchema, Records
 from variolite.training import tabular
 from variolite.training.device import single_thread
-from variolite.training.dials import PLAIN, Dials, draw_rows
+from variolite.training.row_sampling import AS_TRAINED, SamplingOptions, draw_rows
 from variolite.vae import Joint
 from variolite.vae.sets import Members
 
@@ -84,7 +84,7 @@ def trial(
     split: Split,
     model: FrameworkModel,
     seconds: float,
-    dials: Dials = PLAIN,
+    options: SamplingOptions = AS_TRAINED,
     adjustment: float = 0.0,
     powers: tuple[float, float] = sampling.POWERS,
 ) -> Trial:
@@ -101,21 +101,25 @@ def trial(
             patch.object(sampling, "ROUND", at_once),
             patch.object(sampling, "POWERS", powers),
         ):
-            return draw(model, many, Request(values, {}), dials, seed).head(n)
+            return draw(model, many, Request(values, {}), options, seed).head(n)
 
     bound = float(model.evidence(held_out(split, model.schema), samples=SAMPLES).mean())
-    at_once = ROUND if dials.balance else DRAWS
+    at_once = ROUND if options.balance else DRAWS
     return Trial(made, bound, seconds, at_once, powers == sampling.POWERS)
 
 
 def adjusted_rows(
-    power: float, schema: FittedSchema, likelihood: Joint, random: torch.Generator, dials: Dials
+    power: float,
+    schema: FittedSchema,
+    likelihood: Joint,
+    random: torch.Generator,
+    options: SamplingOptions,
 ) -> dict[str, Any]:
     """Draw rows with every logit less the log of how often its level is drawn, times a power.
 
     Post-hoc logit adjustment (A. Menon et al., 2021), one column at a time.
     """
-    t = dials.temperature
+    t = options.temperature
 
     def shift(logits: Tensor) -> Tensor:
         return -power * torch.softmax(logits / t, dim=-1).mean(1).clamp(min=1e-9).log()[0]
@@ -126,7 +130,7 @@ def adjusted_rows(
         )
         sets: Any = tuple(AdjustedSets(one, shift(first(one))) for one in likelihood.sets)
         likelihood = replace(likelihood, categories=categories, sets=sets)
-    return draw_rows(schema, likelihood, random, dials)
+    return draw_rows(schema, likelihood, random, options)
 
 
 @dataclass(frozen=True)
@@ -386,20 +390,20 @@ def remedies(core: Path) -> dict[str, Callable[[Split, int], Trial]]:
     return found
 
 
-DIALS: dict[str, tuple[Any, ...]] = {
-    "balance .5": (Dials(balance=0.5), 0.0),
-    "balance 1": (Dials(balance=1.0), 0.0),
-    "by combinations alone": (Dials(balance=1.0), 0.0, (1.0, 0.0)),
-    "by both alike": (Dials(balance=1.0), 0.0, (1.0, 1.0)),
-    "temperature 1.5": (Dials(temperature=1.5), 0.0),
-    "temperature 2": (Dials(temperature=2.0), 0.0),
-    "temperature 1.5, balance 1": (Dials(temperature=1.5, balance=1.0), 0.0),
-    "logit adjustment .5": (PLAIN, 0.5),
-    "logit adjustment 1": (PLAIN, 1.0),
-    "temperature 1.5, logit adjustment 1": (Dials(temperature=1.5), 1.0),
-    "temperature 2, logit adjustment 1": (Dials(temperature=2.0), 1.0),
+OPTIONS: dict[str, tuple[Any, ...]] = {
+    "balance .5": (SamplingOptions(balance=0.5), 0.0),
+    "balance 1": (SamplingOptions(balance=1.0), 0.0),
+    "by combinations alone": (SamplingOptions(balance=1.0), 0.0, (1.0, 0.0)),
+    "by both alike": (SamplingOptions(balance=1.0), 0.0, (1.0, 1.0)),
+    "temperature 1.5": (SamplingOptions(temperature=1.5), 0.0),
+    "temperature 2": (SamplingOptions(temperature=2.0), 0.0),
+    "temperature 1.5, balance 1": (SamplingOptions(temperature=1.5, balance=1.0), 0.0),
+    "logit adjustment .5": (AS_TRAINED, 0.5),
+    "logit adjustment 1": (AS_TRAINED, 1.0),
+    "temperature 1.5, logit adjustment 1": (SamplingOptions(temperature=1.5), 1.0),
+    "temperature 2, logit adjustment 1": (SamplingOptions(temperature=2.0), 1.0),
 }
-"""How the default draws: dials, the power of a logit adjustment, and those of balance."""
+"""How the default draws: options, the power of a logit adjustment, and those of balance."""
 
 
 def measure(split: Split, judge: FrameworkModel, made: Trial, seed: int) -> dict[str, Any]:
@@ -517,15 +521,15 @@ def summary(records: list[dict[str, Any]]) -> list[str]:
 def trials(
     core: Path, split: Split, seed: int, wanted: Callable[[str], bool]
 ) -> Iterator[tuple[str, Trial]]:
-    """Yield what is wanted of one split and seed: the default, its dials, then what is trained."""
+    """Yield what is wanted of one split: the default, its options, then what is trained."""
     began = time.process_time()
     model = fit(split, seed, Change())
     seconds = time.process_time() - began
     _DEFAULT_SECONDS[split.seed] = seconds
     whole = with_prior(split, model, Change(), seed)
-    for name, dials in {DEFAULT: (PLAIN, 0.0), **DIALS}.items():
+    for name, options in {DEFAULT: (AS_TRAINED, 0.0), **OPTIONS}.items():
         if wanted(name):
-            yield name, trial(split, whole, seconds, *dials)
+            yield name, trial(split, whole, seconds, *options)
     for name, make in remedies(core).items():
         if wanted(name):
             yield name, make(split, seed)
@@ -546,7 +550,7 @@ def main() -> None:
     made = provenance(command("benchmarks.frameworks.remedies", arguments), ("torch", "polars"))
     lines = arguments.records.read_text().splitlines() if arguments.records.exists() else []
     records = [json.loads(line) for line in lines]
-    order = [DEFAULT, *DIALS, *remedies(arguments.core)]
+    order = [DEFAULT, *OPTIONS, *remedies(arguments.core)]
     for seed in range(arguments.seeds):
         for number in range(SPLITS):
 

@@ -89,7 +89,7 @@ class Field(Protocol):
         ...
 
     def doctor(self, run: RunFolder, data: Paths | None, progress: Progress, **options: Any) -> Any:
-        """Judge the latent space; the result has ``lines()`` and ``to_dict()``."""
+        """Evaluate the latent space; the result has ``lines()`` and ``to_dict()``."""
         ...
 
 

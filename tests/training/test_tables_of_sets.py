@@ -10,7 +10,7 @@ from toy_tables import fit, fitted, small
 
 from variolite.errors import DataError, RunFolderError
 from variolite.training import Member, StoppedByUserError, load_model, save_model
-from variolite.training.dials import Dials, draw_rows
+from variolite.training.row_sampling import SamplingOptions, draw_rows
 from variolite.vae import Joint
 from variolite.vae.distributions import Categorical
 from variolite.vae.sets import SIZE, SetColumn, SetShape
@@ -141,8 +141,8 @@ def test_latents_and_conditions_are_those_given(toy, trained):
     other = model.sample(40, seed=1, latents=z, conditions=np.full((40, 1), 5.0))
     assert not np.array_equal(first["size"], other["size"])
     # Against the decoder itself, at a temperature that leaves its centre alone.
-    cold = Dials(temperature=1e-6)
-    given = {"latents": z, "conditions": np.ones((40, 1)), "dials": cold}
+    cold = SamplingOptions(temperature=1e-6)
+    given = {"latents": z, "conditions": np.ones((40, 1)), "options": cold}
     sizes = model.sample(40, seed=1, **given)["size"]
     with torch.no_grad():
         to = torch.from_numpy(z.astype(np.float32))[None]
@@ -150,7 +150,7 @@ def test_latents_and_conditions_are_those_given(toy, trained):
     np.testing.assert_allclose(sizes, model.schema.inverse(centre)[:, 0], atol=1e-2)
 
 
-# Dials, on likelihoods that are given: what is drawn is held against p^(1 / T).
+# Sampling options, on likelihoods that are given: what is drawn is held against p^(1 / T).
 
 CHANCES = torch.tensor([0.6, 0.25, 0.1, 0.05])
 ROWS = 60_000
@@ -163,7 +163,7 @@ def _schema(kind):
     ]
 
 
-def _drawn(kind, dials, seed=0):
+def _drawn(kind, options, seed=0):
     """Shares of a, b, c and d among many draws that know of no latent."""
     schema, generator = _schema(kind), torch.Generator().manual_seed(seed)
     logits = CHANCES.log()
@@ -176,7 +176,7 @@ def _drawn(kind, dials, seed=0):
             query = torch.zeros((1, ROWS, SIZE))
             likelihood = Joint(numeric=None, categories=(), sets=(column.decode(query),))
     with torch.no_grad():
-        values = draw_rows(schema, likelihood, generator, dials)["k"]
+        values = draw_rows(schema, likelihood, generator, options)["k"]
     return np.array([(values == level).mean() for level in "abcd"])
 
 
@@ -184,14 +184,16 @@ def _drawn(kind, dials, seed=0):
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
 def test_temperature_raises_chances_to_its_inverse(kind, temperature):
     powers = CHANCES.double().numpy() ** (1.0 / temperature)
-    found = _drawn(kind, Dials(temperature=temperature))
+    found = _drawn(kind, SamplingOptions(temperature=temperature))
     np.testing.assert_allclose(found, powers / powers.sum(), atol=0.012)
 
 
 def test_the_variance_of_numbers_is_multiplied_by_the_temperature(trained):
     model, z = trained.model.only(0), np.zeros((20_000, 3))
     spread = {
-        t: model.sample(20_000, seed=2, latents=z, dials=Dials(temperature=t))["size"].var()
+        t: model.sample(20_000, seed=2, latents=z, options=SamplingOptions(temperature=t))[
+            "size"
+        ].var()
         for t in (0.25, 1.0, 4.0)
     }
     assert spread[0.25] / spread[1.0] == pytest.approx(0.25, rel=1e-6)
@@ -200,7 +202,7 @@ def test_the_variance_of_numbers_is_multiplied_by_the_temperature(trained):
 
 @pytest.mark.parametrize("temperature", [1e-6, 1e6])
 def test_far_temperatures_still_draw(trained, temperature):
-    found = trained.model.sample(50, seed=0, dials=Dials(temperature=temperature))
+    found = trained.model.sample(50, seed=0, options=SamplingOptions(temperature=temperature))
     assert np.isfinite(found["size"]).all()
     assert set(found["net"]) <= {"pcu", "dia"}
 
@@ -221,5 +223,5 @@ def test_far_temperatures_still_draw(trained, temperature):
 )
 def test_impossible_dials_are_refused(settings, place):
     with pytest.raises(DataError) as caught:
-        Dials(**settings)
+        SamplingOptions(**settings)
     assert caught.value.where == place

@@ -102,12 +102,12 @@ def unpack(names: Iterable[str], folder: Path) -> Path:
 def generated(model: FrameworkModel) -> pl.DataFrame:
     """Draw rows for every request."""
     from variolite.frameworks.generation.sampling import Request, generate
-    from variolite.training.dials import PLAIN
+    from variolite.training.row_sampling import AS_TRAINED
 
     parts = []
     for place, value in enumerate(REQUESTS):
         request = Request({"void_fraction": value}, {})
-        rows, _ = generate(model, EACH, request, dials=PLAIN, seed=place)
+        rows, _ = generate(model, EACH, request, options=AS_TRAINED, seed=place)
         names = [f"void_{value:g}_{i + 1:02d}" for i in range(rows.height)]
         parts.append(rows.with_columns(pl.Series("name", names)))
     return pl.concat(parts)

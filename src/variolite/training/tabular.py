@@ -29,8 +29,8 @@ from variolite.records import (
     spellings,
 )
 from variolite.training.device import choose_device, generator, single_thread
-from variolite.training.dials import PLAIN, Dials, draw_rows
 from variolite.training.loop import Resume, Trained, Validation, train
+from variolite.training.row_sampling import AS_TRAINED, SamplingOptions, draw_rows
 from variolite.training.storage import (
     EpochRecord,
     module_with,
@@ -157,7 +157,7 @@ class TabularModel:
                 self.schema,
                 replace(alone.module.generate(z, batch.condition), numeric=None),
                 torch.Generator().manual_seed(0),
-                Dials(temperature=1e-4),
+                SamplingOptions(temperature=1e-4),
             )
             found.append(drawn)
         return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
@@ -203,7 +203,7 @@ class TabularModel:
         member: int = 0,
         latents: ArrayLike | None = None,
         conditions: ArrayLike | None = None,
-        dials: Dials = PLAIN,
+        options: SamplingOptions = AS_TRAINED,
     ) -> dict[str, NDArray[Any]]:
         """Draw rows from the prior and the likelihood: column to values (n,), original units.
 
@@ -223,7 +223,7 @@ class TabularModel:
         if given is not None and conditions is not None:
             given = torch.as_tensor(np.asarray(conditions, dtype=np.float32)).view(given.shape)
         with torch.no_grad(), single_thread(0):
-            return draw_rows(self.schema, module.generate(z, given), generator, dials)
+            return draw_rows(self.schema, module.generate(z, given), generator, options)
 
     def noise(self) -> Array | None:
         """Decoder standard deviation per column in transformed units, (M, D); None by row."""

@@ -15,7 +15,7 @@ from variolite.frameworks.framework_table import read_frameworks
 from variolite.frameworks.generation.framework_model import load_model, save_model
 from variolite.frameworks.generation.latent_prior import LatentPrior
 from variolite.frameworks.generation.sampling import Request, draw
-from variolite.training.dials import PLAIN
+from variolite.training.row_sampling import AS_TRAINED
 
 DESCRIPTION, WEIGHTS = "model.json", "weights.safetensors"
 
@@ -45,11 +45,12 @@ def test_it_comes_back_bit_equal(model, folder, example):
         assert all(np.array_equal(*pair) for pair in pairs)
     for i in range(2):
         rows = [
-            draw(m.only(i), 50, Request({"co2_uptake": 5.0}, {}), PLAIN, 3) for m in (model, again)
+            draw(m.only(i), 50, Request({"co2_uptake": 5.0}, {}), AS_TRAINED, 3)
+            for m in (model, again)
         ]
         assert rows[0].equals(rows[1])
-    assert not draw(model.only(0), 50, Request({}, {}), PLAIN, 3).equals(
-        draw(model.only(1), 50, Request({}, {}), PLAIN, 3)
+    assert not draw(model.only(0), 50, Request({}, {}), AS_TRAINED, 3).equals(
+        draw(model.only(1), 50, Request({}, {}), AS_TRAINED, 3)
     )
 
 
@@ -58,7 +59,7 @@ def test_without_priors_and_surrogates_it_comes_back_too(model, tmp_path):
     again = load_model(tmp_path)
     assert again.priors == ()
     assert again.surrogates == {}
-    rows = draw(again.only(0), 20, Request({}, {}), PLAIN, 0)
+    rows = draw(again.only(0), 20, Request({}, {}), AS_TRAINED, 0)
     assert not set(rows.columns) & set(model.condition_names), "nothing says what a row has"
 
 

@@ -21,7 +21,7 @@ from variolite.frameworks.generation.sampling import (
     outside,
 )
 from variolite.progress import Progress
-from variolite.training.dials import PLAIN, Dials
+from variolite.training.row_sampling import AS_TRAINED, SamplingOptions
 
 NOTHING = Request({}, {})
 CONDITIONS = "co2_uptake", "void_fraction"
@@ -124,7 +124,7 @@ def test_what_lies_outside_the_training_rows_is_said(one, example):
 
 def test_members_that_are_asked_for_are_there(one):
     request = Request.parse(["metals=Al;Zn", f"linkers={LINKERS[0]}"], one)
-    rows, drawn = generate(one, 5, request, dials=PLAIN, seed=1)
+    rows, drawn = generate(one, 5, request, options=AS_TRAINED, seed=1)
     assert rows.height == 5
     assert drawn > 5
     for metals, linkers in rows.select("metals", "linkers").iter_rows():
@@ -138,7 +138,7 @@ def test_rows_say_what_was_asked_and_what_is_predicted(one):
         one,
         30,
         Request({"co2_uptake": 5.0}, {}),
-        dials=PLAIN,
+        options=AS_TRAINED,
         seed=2,
         step=lambda text, /, *, done=None: steps.append((text, done)),
     )
@@ -161,7 +161,7 @@ def test_rows_say_what_was_asked_and_what_is_predicted(one):
 
 def test_requests_are_obeyed_by_what_is_drawn(one):
     predicted = [
-        generate(one, 150, Request({"co2_uptake": v}, {}), dials=PLAIN, seed=3)[0][
+        generate(one, 150, Request({"co2_uptake": v}, {}), options=AS_TRAINED, seed=3)[0][
             "co2_uptake_predicted"
         ].mean()
         for v in (2.8, 4.0, 5.6)
@@ -173,11 +173,11 @@ def test_requests_are_obeyed_by_what_is_drawn(one):
 @pytest.mark.parametrize("where", [[], ["metals=Fe"]])
 def test_the_first_rows_do_not_depend_on_how_many_are_wanted(one, where):
     request = Request.parse(where, one)
-    many, _ = generate(one, 450, request, dials=PLAIN, seed=4)
+    many, _ = generate(one, 450, request, options=AS_TRAINED, seed=4)
     for number in (1, 20, 200, 201):
-        few, _ = generate(one, number, request, dials=PLAIN, seed=4)
+        few, _ = generate(one, number, request, options=AS_TRAINED, seed=4)
         assert few.equals(many.head(number))
-    assert not generate(one, 20, request, dials=PLAIN, seed=5)[0].equals(many.head(20))
+    assert not generate(one, 20, request, options=AS_TRAINED, seed=5)[0].equals(many.head(20))
 
 
 def test_fewer_than_asked_for_are_written_before_the_error(example, tmp_path):
@@ -205,12 +205,12 @@ def test_fewer_than_asked_for_are_written_before_the_error(example, tmp_path):
 
 def test_temperature_and_balance_reach_the_draw(one, monkeypatch):
     monkeypatch.setattr(sampling, "POOL", 8_000)
-    cold = draw(one, 400, NOTHING, Dials(temperature=1e-4), 0)
-    plain = draw(one, 400, NOTHING, PLAIN, 0)
-    even = draw(one, 400, NOTHING, Dials(balance=1.0), 0)
+    cold = draw(one, 400, NOTHING, SamplingOptions(temperature=1e-4), 0)
+    plain = draw(one, 400, NOTHING, AS_TRAINED, 0)
+    even = draw(one, 400, NOTHING, SamplingOptions(balance=1.0), 0)
     assert cold["linkers"].n_unique() <= plain["linkers"].n_unique()
     assert even.height == 400
-    assert even.equals(draw(one, 400, NOTHING, Dials(balance=1.0), 0))
+    assert even.equals(draw(one, 400, NOTHING, SamplingOptions(balance=1.0), 0))
     kinds = [rows.select("metals", "linkers").n_unique() for rows in (plain, even)]
     assert kinds[0] < kinds[1]
 
@@ -254,12 +254,12 @@ def test_columns_are_found_by_name(quick, tmp_path):
     first = train(quick, frame, tmp_path, "first")
     moved = train(quick, frame.select(order), tmp_path, "moved")
     asked = Request({"co2_uptake": 5.0}, {})
-    rows = [generate(m, 20, asked, dials=PLAIN, seed=1)[0] for m in (first, moved)]
+    rows = [generate(m, 20, asked, options=AS_TRAINED, seed=1)[0] for m in (first, moved)]
     assert rows[0].equals(rows[1])
     # The same table with other uptakes is another model; so are values under the wrong name.
     other = frame.with_columns(pl.col("co2_uptake").reverse())
     third = train(quick, other, tmp_path, "third")
-    assert not generate(third, 20, asked, dials=PLAIN, seed=1)[0].equals(rows[0])
+    assert not generate(third, 20, asked, options=AS_TRAINED, seed=1)[0].equals(rows[0])
     table = frame.with_columns(co2_uptake=frame["co2_uptake"].reverse())
     codes = [first.encode(first.records(t)) for t in (frame, table)]
     assert not np.allclose(*codes)
@@ -270,7 +270,7 @@ def test_a_category_may_be_a_condition_too(tmp_path):
     columns = COLUMNS | {"net": {"role": "condition", "kind": "category"}}
     settings = recipe(training={"epochs": 6}, linker_features=False, columns=columns)
     model = train(settings, frameworks(240, 3), tmp_path, "run")
-    rows, _ = generate(model, 10, Request({"co2_uptake": 4.0}, {}), dials=PLAIN)
+    rows, _ = generate(model, 10, Request({"co2_uptake": 4.0}, {}), options=AS_TRAINED)
     assert rows.height == 10
     assert "net" not in rows.columns
 
@@ -283,6 +283,6 @@ def test_few_families_make_no_surrogate(tmp_path):
     settings = recipe(training={"epochs": 6}, linker_features=False)
     model = train(settings, frame, tmp_path, "run")
     assert model.surrogates == {}
-    rows, _ = generate(model, 3, Request({"co2_uptake": 4.0}, {}), dials=PLAIN)
+    rows, _ = generate(model, 3, Request({"co2_uptake": 4.0}, {}), options=AS_TRAINED)
     assert rows.height == 3
     assert "co2_uptake_predicted" not in rows.columns

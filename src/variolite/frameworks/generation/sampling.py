@@ -21,7 +21,7 @@ from variolite.linkers import as_known
 from variolite.progress import Progress, Step
 from variolite.records import require_writable, write_table
 from variolite.records.fitted import members_of
-from variolite.training.dials import Dials
+from variolite.training.row_sampling import SamplingOptions
 
 if TYPE_CHECKING:
     from variolite.training import RunFolder
@@ -114,14 +114,14 @@ def outside(model: FrameworkModel, request: Request) -> list[str]:
 
 
 def draw(
-    model: FrameworkModel, number: int, request: Request, dials: Dials, seed: int
+    model: FrameworkModel, number: int, request: Request, options: SamplingOptions, seed: int
 ) -> pl.DataFrame:
     """Draw ``number`` rows, whatever members they have, in the columns that the model makes."""
-    if dials.balance:
-        plain = replace(dials, balance=0.0)
+    if options.balance:
+        plain = replace(options, balance=0.0)
         seeds = np.random.SeedSequence(seed).generate_state(-(-max(POOL, 10 * number) // ROUND))
         pool = [draw(model, ROUND, request, plain, int(own)) for own in seeds]
-        return balanced(pl.concat(pool), number, dials.balance, seed)
+        return balanced(pl.concat(pool), number, options.balance, seed)
     random = np.random.default_rng([seed, 1])
     names = model.condition_names
     given = {
@@ -139,7 +139,7 @@ def draw(
     # Conditions that are categories come behind the numbers; zeros are none of their levels.
     whole = np.zeros((number, model.module.architecture.condition))
     whole[:, : len(names)] = conditions
-    columns = model.sample(number, seed=seed, latents=latents, conditions=whole, dials=dials)
+    columns = model.sample(number, seed=seed, latents=latents, conditions=whole, options=options)
     for i, name in enumerate(names):
         # What the prior draws beside the latents belongs to the row; what was asked for does not.
         if prior is not None and name not in request.values:
@@ -176,7 +176,7 @@ def generate(
     number: int,
     request: Request,
     *,
-    dials: Dials,
+    options: SamplingOptions,
     seed: int = 0,
     most: int | None = None,
     step: Step | None = None,
@@ -192,7 +192,7 @@ def generate(
     # are wanted.
     seeds = np.random.SeedSequence(seed).generate_state(most // ROUND + 1)
     for own in seeds:
-        rows = draw(model, ROUND, request, dials, int(own)).head(most - drawn)
+        rows = draw(model, ROUND, request, options, int(own)).head(most - drawn)
         met = rows.with_row_index("at").filter(request.met(model)).head(number - accepted)
         accepted += met.height
         found.append(met.drop("at"))
@@ -249,14 +249,16 @@ def generate_table(
 ) -> None:
     """Write new frameworks; fewer, where no more are found, before the `ShortfallError`."""
     require_writable(out)
-    dials = Dials(temperature, balance)
+    options = SamplingOptions(temperature, balance)
     model: FrameworkModel = run.model()
     request = Request.parse(where, model)
     for line in outside(model, request):
         progress.note(line)
     most = None if max_attempts is None else max_attempts * number
     with progress.stage("generating", number) as step:
-        rows, drawn = generate(model, number, request, dials=dials, seed=seed, most=most, step=step)
+        rows, drawn = generate(
+            model, number, request, options=options, seed=seed, most=most, step=step
+        )
     progress.note(
         f"{rows.height:,} of {drawn:,} rows drawn meet the request; temperature "
         f"{temperature:g}, balance {balance:g}, seed {seed}"

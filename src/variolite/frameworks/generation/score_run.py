@@ -39,7 +39,7 @@ from variolite.scoring.health import kl_from_standard_normal, posterior_informat
 from variolite.scoring.intervals import Bootstrap, Interval, group_means
 from variolite.scoring.scorecard import Scorecard, ScoreKey
 from variolite.text_table import text_table
-from variolite.training.dials import PLAIN, Dials
+from variolite.training.row_sampling import AS_TRAINED, SamplingOptions
 from variolite.vae import Batch
 
 if TYPE_CHECKING:
@@ -111,8 +111,8 @@ def diagnose_run(
     """Hold rows drawn of every member against real ones, see `diagnose`; the rows come too."""
     log(f"drawing {DRAWN:,} rows")
     members = [model.only(i) for i in range(len(model.members))]
-    drawn = [draw(one, DRAWN, NOTHING, PLAIN, seed + i) for i, one in enumerate(members)]
-    coldest = draw(members[0], 2_000, NOTHING, Dials(temperature=1e-4), seed)
+    drawn = [draw(one, DRAWN, NOTHING, AS_TRAINED, seed + i) for i, one in enumerate(members)]
+    coldest = draw(members[0], 2_000, NOTHING, SamplingOptions(temperature=1e-4), seed)
     log("comparing them with real rows")
     found = diagnose(
         parts.frames["train"],
@@ -233,7 +233,7 @@ def _obedience(
         one, predicted = model.only(member), list[Floats]()
         for turn, value in enumerate(values.tolist()):
             request = Request({name: value}, {})
-            rows = draw(one, EACH, request, PLAIN, seed + 1_000 * member + turn)
+            rows = draw(one, EACH, request, AS_TRAINED, seed + 1_000 * member + turn)
             made.append(with_predictions(one, rows, request).with_columns(member=member))
             predicted.append(made[-1][f"{name}_predicted"].to_numpy())
         # All requests, then as many of them with replacement.

@@ -1,4 +1,4 @@
-"""Drawing rows from a likelihood, and the dials that change what is drawn."""
+"""Drawing rows from a likelihood, and the options that change what is drawn."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COLDEST = 1e-6  # colder ones leave the range of single precision
 
 
 @dataclass(frozen=True)
-class Dials:
+class SamplingOptions:
     """How rows are drawn; the defaults reproduce the data.
 
     ``temperature`` T raises every distribution to the power 1 / T: logits are divided by it, the
@@ -39,11 +39,14 @@ class Dials:
             raise DataError(what, where="--balance", hint="0 draws from the model as it is")
 
 
-PLAIN = Dials()
+AS_TRAINED = SamplingOptions()
 
 
 def draw_rows(
-    schema: FittedSchema, likelihood: Joint, generator: torch.Generator, dials: Dials = PLAIN
+    schema: FittedSchema,
+    likelihood: Joint,
+    generator: torch.Generator,
+    options: SamplingOptions = AS_TRAINED,
 ) -> dict[str, NDArray[Any]]:
     """Draw one row of every distribution (1, n): column to values (n,), original units.
 
@@ -53,17 +56,17 @@ def draw_rows(
     if likelihood.numeric is not None:
         centre = likelihood.numeric.mean
         drawn = likelihood.numeric.sample(generator)
-        if dials.temperature != 1.0:
-            drawn = centre + (drawn - centre) * dials.temperature**0.5
+        if options.temperature != 1.0:
+            drawn = centre + (drawn - centre) * options.temperature**0.5
         values = schema.inverse(drawn[0].double().numpy())
         columns |= {name: values[:, i] for i, name in enumerate(schema.numeric_names)}
     for name, category in zip(schema.category_names, likelihood.categories, strict=True):
         spellings = np.asarray(schema.category_levels[name])
-        chances = torch.softmax(category.logits[0] / dials.temperature, dim=-1)
+        chances = torch.softmax(category.logits[0] / options.temperature, dim=-1)
         drawn = torch.multinomial(chances, 1, generator=generator)[:, 0]
         columns[name] = spellings[drawn.numpy()]
     for name, members in zip(schema.set_names, likelihood.sets, strict=True):
-        codes = members.sample(generator, temperature=dials.temperature)[0].numpy()
+        codes = members.sample(generator, temperature=options.temperature)[0].numpy()
         separator = schema.schema.columns[name].separator
         levels = schema.levels[name]
         texts = [separator.join(sorted(levels[c] for c in row if c >= 0)) for row in codes]
