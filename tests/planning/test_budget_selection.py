@@ -71,6 +71,14 @@ def test_unknown_costs_and_scores_are_not_taken():
     assert choose(score, cost, 10, 4).tolist() == [3]
 
 
+def test_a_batch_is_filled_although_most_scores_are_next_to_nothing():
+    score, cost = np.r_[1.0, np.full(29, 1e-9)], np.full(30, 5.0)
+    assert len(choose(score, cost, 100.0, 10)) == 10
+    assert len(choose(score, cost, 27.0, 10)) == 5
+    alike = AtMost(np.repeat(["a", "b", "c"], 10), most=2)
+    assert len(choose(score, cost, 100.0, 10, limits=[alike])) == 6
+
+
 def test_the_best_come_first():
     score = np.array([0.2, 0.9, 0.5])
     assert choose(score, np.ones(3), 3, 3).tolist() == [1, 2, 0]
