@@ -17,7 +17,7 @@ import polars as pl
 from benchmarks.pages import RESULTS, command, provenance, table, write_page
 
 from variolite.errors import DataError
-from variolite.planning import Campaign, Columns, Rules, Target, proposal
+from variolite.planning import Campaign, Columns, Rules, Target, next_batch
 from variolite.planning.surrogate import Prediction
 from variolite.progress import ConsoleProgress
 
@@ -97,7 +97,7 @@ def main() -> None:
     parser.add_argument("--campaigns", type=int, default=10_000)
     arguments = parser.parse_args()
     made = provenance(command("benchmarks.planning.budget", arguments), ["numpy", "scipy"])
-    proposal.fit_surrogates = lambda *given: (Anything(given[-1]),)
+    next_batch.fit_surrogates = lambda *given: (Anything(given[-1]),)
     over, rounds, shares = 0, 0, []
     with ConsoleProgress().stage("campaigns", arguments.campaigns) as step:
         for seed in range(arguments.campaigns):

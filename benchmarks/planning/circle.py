@@ -30,7 +30,7 @@ from scipy.stats import spearmanr
 
 from variolite.errors import DataWarning
 from variolite.planning import Campaign, Columns, Rules, Target, read_pool, with_results
-from variolite.planning.proposal import fit_surrogates
+from variolite.planning.next_batch import fit_surrogates
 from variolite.report.style import figure_style
 
 PICTURE = RESULTS / "planning_circle.png"

@@ -278,10 +278,10 @@ def test_two_targets_are_weighed(made_up):
 
 
 def test_a_million_cells_are_screened_in_parts(made_up, monkeypatch):
-    from variolite.planning import proposal
+    from variolite.planning import next_batch
 
-    monkeypatch.setattr(proposal, "_CHUNK", 13)
-    monkeypatch.setattr(proposal, "_SCREENED", 40)
+    monkeypatch.setattr(next_batch, "_CHUNK", 13)
+    monkeypatch.setattr(next_batch, "_SCREENED", 40)
     found = Campaign(COLUMNS, 500.0).propose(made_up[0])
     assert len(found.names) == 10
     assert any("of 90 candidates by upper bound" in note for note in found.notes)

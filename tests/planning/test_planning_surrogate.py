@@ -12,7 +12,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern
 
 from variolite.errors import DataError
-from variolite.planning import gaussian_process, proposal, surrogate
+from variolite.planning import gaussian_process, next_batch, surrogate
 from variolite.planning.surrogate import Surrogate
 from variolite.progress import Progress
 
@@ -94,8 +94,8 @@ def test_predictions_do_not_depend_on_how_rows_are_batched(
     new, _ = problem(50, 1)
     fitted = Surrogate().fit(x, y)
     whole = fitted.predict(new)
-    monkeypatch.setattr(proposal, "_CHUNK", 7)
-    parts = proposal.predict([fitted], new, Progress())
+    monkeypatch.setattr(next_batch, "_CHUNK", 7)
+    parts = next_batch.predict([fitted], new, Progress())
     np.testing.assert_allclose(parts["mean"][:, 0], whole.mean, rtol=1e-9)
     np.testing.assert_allclose(parts["high"][:, 0], whole.high, rtol=1e-9)
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from variolite.errors import DataError, ShortfallError
 from variolite.planning.campaign import Campaign
+from variolite.planning.next_batch import fit_surrogates
 from variolite.planning.pool import Pool
-from variolite.planning.proposal import fit_surrogates
 from variolite.planning.rules import DEFAULT, Settings
 from variolite.planning.strategies import TOP
 from variolite.planning.surrogate import Surrogate

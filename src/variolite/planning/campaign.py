@@ -22,8 +22,9 @@ from pydantic import BaseModel, Field, model_validator
 
 from variolite.atomic import alone
 from variolite.errors import DataError, some_of
+from variolite.planning.next_batch import propose
 from variolite.planning.pool import OBSERVED, Columns, Pool, read_pool
-from variolite.planning.proposal import Proposal, propose
+from variolite.planning.proposal import Proposal
 from variolite.planning.rules import Rules
 from variolite.planning.selection import MOST_MONEY
 from variolite.planning.surrogate import Surrogate

@@ -9,7 +9,7 @@ real value: useless ones, far from any line, remove nothing and are not ordered.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
@@ -236,3 +236,10 @@ def cheap_orders(
                 revealed[some] > 0, np.sqrt(np.maximum(covariance.diagonal(), 0)), 0.0
             )
     return taken, held, float(np.exp(most))
+
+
+def with_cheap(expected: Mapping[str, Floats], x: Floats) -> dict[str, Floats]:
+    """Return what is expected of targets, arrays (N, T), with the cheap value behind them."""
+    mean, sd = x[:, -2:].T
+    more = {"mean": mean, "sd": sd, "low": mean - 1.645 * sd, "high": mean + 1.645 * sd}
+    return {key: np.column_stack([values, more[key]]) for key, values in expected.items()}

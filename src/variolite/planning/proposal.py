@@ -1,9 +1,9 @@
-"""The next batch: what to measure, what is expected of it, and whether it is worth its money."""
+"""A proposed batch: what to measure, what is expected of it, and whether it is worth its money."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,26 +11,16 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from variolite.errors import DataError, ShortfallError, nearest, some_of
-from variolite.planning import acquisition, fidelity
-from variolite.planning.pool import Pool, generated, require_column
+from variolite.planning.pool import Pool
 from variolite.planning.rules import Rules
-from variolite.planning.selection import AtMost, Share, choose
-from variolite.planning.strategies import STRATEGIES, View
-from variolite.planning.surrogate import Surrogate
-from variolite.progress import Progress
-from variolite.records.records import text_values
+from variolite.planning.strategies import View
 from variolite.report.formatting import unit_after
 from variolite.text_table import text_table
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-_FEWEST = 5  # Measured rows from which a surrogate is fitted.
-_CHUNK = 4096
-_SCREENED = 5_000  # Candidates that get more than a mean and a standard deviation.
 _DRAWS = 1024
-_PREDICTED = ("mean", "sd", "low", "high")
 _REST = 10  # Candidates reported that were not taken.
 
 
@@ -96,255 +86,117 @@ class Proposal:
         return "\n".join([text_table(header, rows), "", self.verdict])
 
 
-def propose(
-    pool: Pool,
-    money: float,
-    rules: Rules,
-    *,
-    round: int = 1,
-    pending: Sequence[str] = (),
-    share: float = 1.0,
-    surrogates: tuple[Surrogate, ...] = (),
-    progress: Progress | None = None,
-) -> Proposal:
-    """Propose a batch for at most ``money``.
+@dataclass(frozen=True)
+class Choice:
+    """What was chosen of N candidates, and what speaks for it.
 
-    ``pending`` are candidates that are being measured, ``share`` is the money left as a share of
-    the budget, and ``surrogates`` are fitted where none are given. Raises a ShortfallError where
-    every candidate is measured or pending, a DataError where the money buys none.
+    ``score`` (N,) is that by which they were chosen, ``expected`` has arrays (N, T) by name,
+    ``taken`` are places, those in ``controls`` were required and those in ``cheap`` are measured
+    cheaply. ``most`` is the largest return of a unit of money, None where none is known.
     """
-    progress = progress or Progress()
-    random = np.random.default_rng([rules.seed, round])
-    left, money = money, min(money, rules.batch_budget or money)
-    free = ~np.isin(pool.names, list(pending))
-    open_ = pool.take(pool.affordable & free)
-    _require_affordable(open_, left, money, rules.fixed_cost, round)
-    notes, known = list(pool.notes), pool.values[pool.measured]
-    names = _controls(pool, open_, rules.controls, notes)
-    limits, linked = limits_of(open_, rules), None
-    if pool.cheap is not None:
-        little = min(money, left / 10)
-        few = fidelity.to_learn_from(pool, little, free)
-        if few.any():
-            some = fidelity.priced(pool, few).take(few)
-            return _first_batch(some, little, Rules(rules.batch), [], known, round, notes, random)
-        linked = fidelity.fit_linked(
-            pool, rules.seed, lambda model: predict((model,), pool.features, progress)
+
+    candidates: Pool
+    view: View
+    expected: Mapping[str, Floats]
+    score: Floats
+    taken: Integers
+    controls: Sequence[int]
+    cheap: Sequence[int]
+    most: float | None
+
+    @property
+    def stops(self) -> bool:
+        """Whether nothing brings what it costs."""
+        return self.most is not None and self.most < 1.0
+
+    def proposal(
+        self, measured: bool, rules: Rules, calibration: dict[int, float], notes: list[str]
+    ) -> Proposal:
+        """Say what was chosen and why; ``measured`` is whether any value of the target is known."""
+        order = np.argsort(-(self.score if self.score.any() else self.view.mean), kind="stable")
+        missed = order[~np.isin(order, self.taken)][:_REST]
+        real = self.taken[~np.isin(self.taken, self.cheap)]
+        gain = gain_of(self.view, real) if measured and (len(real) or not len(self.taken)) else None
+        costs = self.view.cost[self.taken].tolist()
+        level = "the best so far" if measured else "the average"
+        why = [self._why(place, level) for place in self.taken]
+        why_not = [self._why_not(place, rules.batch) for place in missed]
+        some = (self.candidates, self.expected, self.view.round)
+        return Proposal(
+            table=lay_out(self.taken, *some, why=why),
+            rest=lay_out(missed, *some, why_not=why_not),
+            costs=costs,
+            gain=gain,
+            verdict=self._verdict(measured, gain, sum(costs) + rules.fixed_cost),
+            calibration=calibration,
+            notes=notes,
+            best=self.candidates.columns.targets[0].sign * self.view.best if measured else None,
         )
-    if linked is not None and pool.cheap is not None:
-        tried = np.isfinite(pool.cheap.values)
-        pool, surrogates = linked[0], linked[1:]
-        open_ = pool.take(pool.affordable & free)
-        if not len(known):
-            # Better than what those with a cheap value have on the average.
-            known = linked[1].trend(pool.features[tried]).mean(keepdims=True)[:, None]
-    elif len(known) < _FEWEST or not np.ptp(known, axis=0).all():
-        return _first_batch(open_, money, rules, limits, known, round, notes, random)
-    surrogates = surrogates or fit_surrogates(pool, np.flatnonzero(pool.measured), rules.seed)
-    expected = predict(surrogates, open_.features, progress)
-    if (number := len(open_)) > _SCREENED:
-        bound = expected["mean"][:, 0] + 2 * expected["sd"][:, 0]
-        best = np.argsort(-bound, kind="stable")[:_SCREENED]
-        keep = np.union1d(best, np.flatnonzero(np.isin(open_.names, names)))
-        open_, limits = open_.take(keep), [limit.among(keep) for limit in limits]
-        expected = {key: values[keep] for key, values in expected.items()}
-        notes.append(f"{len(open_):,} of {number:,} candidates by upper bound are compared")
-    controls = np.flatnonzero(np.isin(open_.names, names)).tolist()
-    view = View(
-        surrogates=surrogates,
-        features=open_.features,
-        means=expected["mean"],
-        sds=expected["sd"],
-        observed=known,
-        cost=open_.cost_high,
-        money=money,
-        left=left,
-        share=share,
-        batch=rules.batch,
-        total=len(pool),
-        round=round,
-        generated=generated(open_.frame),
-        random=random,
-    )
-    score = STRATEGIES[rules.strategy](view)
-    most = best_return(pool, view)
-    first: list[int] = []
-    if linked is not None and open_.cheap is not None:
-        cost = open_.cheap.cost_high
-        first, held, rate = fidelity.cheap_orders(view, linked[1], cost, rules.batch, controls)
-        score = np.where(held, -np.inf, score)
-        most = None if most is None else max(most, rate * (pool.columns.targets[0].worth or 0.0))
-    # Where nothing brings what it costs, nothing but what is required is taken.
-    stop = most is not None and most < 1.0
-    score = np.zeros(len(score)) if stop else _positive(score)
-    if first and not stop:
-        highest = float(score.max(initial=1e-12, where=np.isfinite(score)))
-        score[first] = highest * np.arange(len(first) + 1, 1, -1)
-        open_ = fidelity.priced(open_, np.isin(np.arange(len(open_)), first))
-        view = replace(view, cost=open_.cost_high)
-    taken = choose(score, view.cost, money, rules.batch, limits=limits, required=controls)
-    if linked is not None:
-        mean, sd = view.features[:, -2:].T
-        more = {"mean": mean, "sd": sd, "low": mean - 1.645 * sd, "high": mean + 1.645 * sd}
-        expected = {key: np.column_stack([v, more[key]]) for key, v in expected.items()}
-    level = "the best so far" if pool.measured.any() else "the average"
-    why = [_why(view, i, i in controls, i in first, level) for i in taken]
-    order = np.argsort(-(score if score.any() else view.mean), kind="stable")
-    missed = order[~np.isin(order, taken)][:_REST]
-    why_not = [_why_not(view, i, taken, money, rules, most) for i in missed]
-    costs = view.cost[taken].tolist()
-    real = taken[~np.isin(taken, first)]
-    gain = gain_of(view, real) if pool.measured.any() and (len(real) or not len(taken)) else None
-    return Proposal(
-        table=_rows(open_, taken, expected, round, why=why),
-        rest=_rows(open_, missed, expected, round, why_not=why_not),
-        costs=costs,
-        gain=gain,
-        verdict=_verdict(pool, most, gain, sum(costs) + rules.fixed_cost),
-        calibration=surrogates[0].calibration,
-        notes=notes,
-        best=pool.columns.targets[0].sign * view.best if pool.measured.any() else None,
-    )
 
+    def _why(self, place: int, level: str) -> str:
+        """Say in words what speaks for a candidate."""
+        if place in self.controls:
+            return "control"
+        mean, sd = self.view.mean[place], self.view.sd[place]
+        rank = int((self.view.mean > mean).sum()) + 1
+        beyond = float(norm.sf(self.view.best, loc=mean, scale=sd))
+        parts = ["measured cheaply first"] if place in self.cheap else []
+        parts.append(f"expected value rank {rank:,} of {len(self.view.mean):,}")
+        if beyond >= 0.005:
+            parts.append(f"{beyond:.0%} to beat {level}")
+        if sd > 1.5 * np.median(self.view.sd):
+            parts.append("little is known of its kind")
+        if self.view.generated[place] and not self.view.generated.all():
+            parts.append("generated")
+        return "; ".join(parts)
 
-def _require_affordable(
-    open_: Pool, left: float, money: float, fixed_cost: float, round: int
-) -> None:
-    """Raise a ShortfallError where no candidate is open, a DataError where all cost too much."""
-    if not len(open_):
-        what = "every candidate with a known cost is measured or pending"
-        raise ShortfallError(what, hint="Add candidates to the pool; the campaign is at its end")
-    cheapest = float(open_.cost_high.min())
-    if open_.cheap is not None and cheapest <= left:
-        of_cheap = open_.cheap.cost_high[np.isnan(open_.cheap.values)]
-        cheapest = float(np.fmin.reduce(of_cheap, initial=cheapest))
-    if cheapest > money:
-        fixed = f" after its fixed cost of {fixed_cost:,.2f}" if fixed_cost else ""
-        there = f"round {round} has {max(money, 0.0):,.2f}{fixed}"
-        what = f"the cheapest candidate costs {cheapest:,.2f}, and {there}"
-        raise DataError(what, hint="Raise the budget")
+    def _why_not(self, place: int, batch: int) -> str:
+        if self.stops:
+            return "brings less than it costs"
+        if self.view.cost[place] > self.view.money:
+            return "costs more than is left"
+        if len(self.taken) >= batch:
+            return "the batch is full"
+        if self.view.cost[self.taken].sum() + self.view.cost[place] > self.view.money:
+            return "the money is spent on others"
+        return "a limit of the batch"
 
-
-def fit_surrogates(
-    pool: Pool, measured: Integers, seed: int, folds: int = 8
-) -> tuple[Surrogate, ...]:
-    """Fit one surrogate per target on measured candidates, intervals by so many folds."""
-    groups = pool.groups[measured] if pool.groups is not None else None
-    return tuple(
-        Surrogate(seed=seed, folds=folds).fit(
-            pool.features[measured], values[measured], noise[measured], groups, pool.features
+    def _verdict(self, measured: bool, gain: tuple[float, float, float] | None, cost: float) -> str:
+        """Say whether the batch is worth its money, or what it brings where no worth is given."""
+        target = self.candidates.columns.targets[0]
+        unit = self.candidates.units.get(target.column, "")
+        if gain is None:
+            if not measured:
+                return f"No {target.column} is measured yet: nothing can be said of the gain."
+            what = (
+                f"Only {self.candidates.columns.cheap} is measured in this batch, for {cost:,.2f}"
+            )
+            return f"{what}: it shows of which candidates to measure {target.column}."
+        mean, low, high = gain
+        if self.stops:
+            return (
+                "Stop: no candidate is expected to bring what it costs; the best brings "
+                f"{self.most:.0%} of its cost. Nothing is ordered."
+            )
+        ends = f"{low:.3g} to {high:.3g}" if high > 0 else "above 0 in fewer than 1 case of 20"
+        text = (
+            "the best of this batch is expected to be better than the best so far by "
+            f"{mean:.3g}{unit_after(unit)} ({ends}), for {cost:,.2f}"
         )
-        for values, noise in zip(pool.values.T, pool.noise.T, strict=True)
-    )
+        if target.worth is None:
+            per = mean / cost if cost else float("inf")
+            return f"{text[0].upper()}{text[1:]}: {per:.3g}{unit_after(unit)} per unit of money."
+        return f"Continue: {text}, worth {mean * target.worth:,.2f}."
 
 
-def predict(
-    surrogates: Sequence[Surrogate], features: Floats, progress: Progress
-) -> dict[str, Floats]:
-    """Return mean, standard deviation and ends of the 90 % interval by name, (N, T) each."""
-    parts = []
-    if len(features) <= _CHUNK:
-        progress = Progress()
-    with progress.stage("predicting", len(features)) as step:
-        for begin in range(0, len(features), _CHUNK):
-            some = [s.predict(features[begin : begin + _CHUNK]) for s in surrogates]
-            parts.append([np.column_stack([getattr(p, key) for p in some]) for key in _PREDICTED])
-            step("candidates", done=min(begin + _CHUNK, len(features)))
-    whole = (np.concatenate(kind) for kind in zip(*parts, strict=True))
-    return dict(zip(_PREDICTED, whole, strict=True))
-
-
-def _positive(score: Floats) -> Floats:
-    """Shift scores so that the least that is finite is a little above 0: a batch is filled."""
-    finite = score[np.isfinite(score)]
-    if not len(finite):
-        return score
-    least = min(float(finite.min()), 0.0)
-    shifted: Floats = score - least + 1e-9 * np.ptp(finite) + 1e-12
-    return shifted
-
-
-def limits_of(pool: Pool, rules: Rules) -> list[AtMost | Share]:
-    """Turn the rules of a batch into limits over a pool."""
-
-    def cells(column: str) -> NDArray[np.str_]:
-        require_column(pool.frame, column, "pool")
-        return text_values(pool.frame[column])
-
-    found: list[AtMost | Share] = [
-        AtMost(cells(column), f"at most {most} per {column}", most=most)
-        for column, most in rules.at_most.items()
-    ]
-    for (column, value), (low, high) in rules.shares.items():
-        title = f"{low:.0%} to {high:.0%} of {column} {value}"
-        found.append(Share(cells(column), title, value=value, least=low, most=high))
-    return found
-
-
-def _controls(pool: Pool, open_: Pool, names: Sequence[str], notes: list[str]) -> list[str]:
-    """Return the controls that are open; a DataError where one is not in the pool."""
-    if unknown := [name for name in names if name not in pool.names]:
-        close = nearest(unknown[0], pool.names.tolist())
-        hint = f"Did you mean {close}?" if close else None
-        what = f"{', '.join(map(repr, unknown[:8]))} is not in the pool"
-        raise DataError(what, where="controls", hint=hint)
-    if taken := [name for name in names if name not in open_.names]:
-        notes.append(f"no controls, being measured, ordered or without a cost: {some_of(taken)}")
-    return [name for name in names if name in open_.names]
-
-
-def _first_batch(
-    open_: Pool,
-    money: float,
-    rules: Rules,
-    limits: Sequence[AtMost | Share],
-    known: Floats,
-    round: int,
-    notes: list[str],
-    random: np.random.Generator,
-) -> Proposal:
-    """Spread a batch over candidates: there is nothing yet to learn from."""
-    if open_.cheap is not None and open_.cheap.ordered.any():
-        target, cheap = (t.column for t in open_.columns.measurable)
-        which = f"with a {target}" if open_.measured.all() else "over the pool"
-        notes.append(
-            f"{cheap} is measured first, of candidates {which}: to see how it goes with {target}"
-        )
-    else:
-        few = f"{len(known)} values, too few or all equal" if len(known) else ""
-        notes.append(f"{few or 'nothing is measured yet'}: the batch is spread over the pool")
-    x = open_.features
-    x = (x - x.mean(axis=0)) / np.maximum(x.std(axis=0), 1e-9)
-    # Farthest first: each is as unlike those before it as can be; earlier ones score higher.
-    score, apart = np.zeros(len(x)), np.full(len(x), np.inf)
-    current = int(np.argmin((x**2).sum(axis=1)))
-    wanted = min(len(x), 3 * rules.batch)
-    for place in range(wanted):
-        score[current] = wanted - place
-        apart = np.minimum(apart, ((x - x[current]) ** 2).sum(axis=1))
-        current = int(np.argmax(np.where(score > 0, -1.0, apart)))
-    score[score == 0] = 1e-6 * random.random(int((score == 0).sum()))
-    controls = np.flatnonzero(np.isin(open_.names, list(rules.controls))).tolist()
-    taken = choose(score, open_.cost_high, money, rules.batch, limits=limits, required=controls)
-    return Proposal(
-        table=_rows(open_, taken, {}, round, why=["unlike the others"] * len(taken)),
-        rest=_rows(open_, taken[:0], {}, round, why_not=[]),
-        costs=open_.cost_high[taken].tolist(),
-        gain=None,
-        verdict="A first batch to learn from: nothing can be said of its gain.",
-        calibration={},
-        notes=notes,
-    )
-
-
-def _rows(
-    pool: Pool,
+def lay_out(
     places: Integers,
+    pool: Pool,
     expected: Mapping[str, Floats],
     round: int,
     **reasons: Sequence[str],
 ) -> pl.DataFrame:
-    """Lay out candidates; targets that are minimised are in their own sign again."""
+    """Lay out some of the candidates; targets that are minimised are in their own sign again."""
     columns: dict[str, Any] = {"name": pool.names[places]}
     if pool.cheap is not None:
         real, cheap = (target.column for target in pool.columns.measurable)
@@ -361,38 +213,6 @@ def _rows(
     return pl.DataFrame(columns | why)
 
 
-def _why(view: View, place: int, control: bool, cheap: bool, level: str) -> str:
-    """Say in words what speaks for a candidate."""
-    if control:
-        return "control"
-    mean, sd = view.mean[place], view.sd[place]
-    rank = int((view.mean > mean).sum()) + 1
-    beyond = float(norm.sf(view.best, loc=mean, scale=sd))
-    parts = ["measured cheaply first"] if cheap else []
-    parts.append(f"expected value rank {rank:,} of {len(view.mean):,}")
-    if beyond >= 0.005:
-        parts.append(f"{beyond:.0%} to beat {level}")
-    if sd > 1.5 * np.median(view.sd):
-        parts.append("little is known of its kind")
-    if view.generated[place] and not view.generated.all():
-        parts.append("generated")
-    return "; ".join(parts)
-
-
-def _why_not(
-    view: View, place: int, taken: Integers, money: float, rules: Rules, most: float | None
-) -> str:
-    if most is not None and most < 1.0:
-        return "brings less than it costs"
-    if view.cost[place] > money:
-        return "costs more than is left"
-    if len(taken) >= rules.batch:
-        return "the batch is full"
-    if view.cost[taken].sum() + view.cost[place] > money:
-        return "the money is spent on others"
-    return "a limit of the batch"
-
-
 def gain_of(view: View, taken: Integers) -> tuple[float, float, float]:
     """Expected gain of a batch over the best so far, with its 90 % interval."""
     if not len(taken):
@@ -401,40 +221,3 @@ def gain_of(view: View, taken: Integers) -> tuple[float, float, float]:
     gains = np.maximum(draws.max(axis=1) - view.best, 0.0)
     low, high = np.quantile(gains, [0.05, 0.95])
     return float(gains.mean()), float(low), float(high)
-
-
-def best_return(pool: Pool, view: View) -> float | None:
-    """Worth of the expected improvement of a candidate over its cost, the largest; or None."""
-    worth = pool.columns.targets[0].worth
-    if worth is None:
-        return None
-    log_ei = acquisition.log_expected_improvement(view.mean, view.sd, view.best)
-    return float((np.exp(log_ei) * worth / np.maximum(view.cost, 1e-9)).max())
-
-
-def _verdict(
-    pool: Pool, most: float | None, gain: tuple[float, float, float] | None, cost: float
-) -> str:
-    """Say whether the batch is worth its money, or what it brings where no worth is given."""
-    target = pool.columns.targets[0]
-    unit = pool.units.get(target.column, "")
-    if gain is None:
-        if not pool.measured.any():
-            return f"No {target.column} is measured yet: nothing can be said of the gain."
-        what = f"Only {pool.columns.cheap} is measured in this batch, for {cost:,.2f}"
-        return f"{what}: it shows of which candidates to measure {target.column}."
-    mean, low, high = gain
-    if most is not None and most < 1.0:
-        return (
-            f"Stop: no candidate is expected to bring what it costs; the best brings {most:.0%} of "
-            "its cost. Nothing is ordered."
-        )
-    ends = f"{low:.3g} to {high:.3g}" if high > 0 else "above 0 in fewer than 1 case of 20"
-    text = (
-        "the best of this batch is expected to be better than the best so far by "
-        f"{mean:.3g}{unit_after(unit)} ({ends}), for {cost:,.2f}"
-    )
-    if target.worth is None:
-        per = mean / cost if cost else float("inf")
-        return f"{text[0].upper()}{text[1:]}: {per:.3g}{unit_after(unit)} per unit of money."
-    return f"Continue: {text}, worth {mean * target.worth:,.2f}."
