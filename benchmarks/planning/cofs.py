@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,10 +22,14 @@ from benchmarks.planning.surrogates import KINDS
 from benchmarks.planning.tables import Cofs, Floats, cofs
 
 from variolite.planning import Campaign, Columns, Rules, Target, acquisition, read_pool
+from variolite.report.style import figure_style
 
 START, LONGEST = 10, 120
 WORTHS = (100, 300, 1000)
 """Minutes that one unit of selectivity is worth, for the stopping rule."""
+
+STYLES = (("0.6", ":"), ("#08306b", "-"), ("0.35", "-."), ("#c1592b", "--"), ("#1b6ca8", "-"))
+"""Colours and lines: random, two fidelities, then `STRATEGIES`."""
 
 STRATEGIES = {
     "EI, trees": ("trees", 0.0),
@@ -37,7 +42,12 @@ def random_search(data: Cofs, seed: int) -> dict[str, Any]:
     """Simulate COFs in random order until the best is found."""
     order = np.random.default_rng(seed).permutation(len(data.target))
     runs = int(np.flatnonzero(order == np.argmax(data.target))[0]) + 1
-    return {"minutes": float(data.minutes[order[: max(runs, START)]].sum()), "runs": [0, runs]}
+    spent, best = data.minutes[order].cumsum(), np.maximum.accumulate(data.target[order])
+    return {
+        "minutes": float(spent[max(runs, START) - 1]),
+        "runs": [0, runs],
+        "curve": np.stack([spent, best])[:, START - 1 :],
+    }
 
 
 def one_fidelity(data: Cofs, seed: int, kind: str, alpha: float) -> dict[str, Any]:
@@ -67,7 +77,12 @@ def one_fidelity(data: Cofs, seed: int, kind: str, alpha: float) -> dict[str, An
             break
         seen = np.r_[seen, left[np.argmax(gain / data.minutes[left] ** alpha)]]
     found = found or len(seen)
-    return {"minutes": float(data.minutes[seen[:found]].sum()), "runs": [0, found], "path": path}
+    return {
+        "minutes": float(data.minutes[seen[:found]].sum()),
+        "runs": [0, found],
+        "path": path,
+        "curve": np.array(path).T[:2],
+    }
 
 
 def two_fidelities(data: Cofs, seed: int) -> dict[str, Any]:
@@ -89,14 +104,49 @@ def two_fidelities(data: Cofs, seed: int) -> dict[str, Any]:
     )
     pool = read_pool(table.with_columns(pl.col("henry").fill_nan(None)), columns)
     campaign = Campaign(columns, 1e6, Rules(batch=1, strategy="ei", seed=seed))
+    # Before the first simulation the best is that with the highest Henry selectivity.
+    spent = float(data.henry_minutes[first[:START]].sum())
+    curve = [(spent, float(data.target[first[np.argmax(data.henry[first[:START]])]]))]
     while best not in campaign.results:
         proposal = campaign.propose(pool)
         for name, measure in zip(proposal.names, proposal.measures, strict=True):
             values = data.henry if measure == "henry" else data.target
             campaign.observe(name, float(values[int(name)]), measure=measure)
-    known = [*first[:START].tolist(), *map(int, campaign.cheap)]
-    minutes = data.henry_minutes[known].sum() + data.minutes[list(map(int, campaign.results))].sum()
-    return {"minutes": float(minutes), "runs": [len(known), len(campaign.results)]}
+            spent += float((data.henry_minutes if measure == "henry" else data.minutes)[int(name)])
+        if campaign.results:
+            curve.append((spent, float(data.target[[*map(int, campaign.results)]].max())))
+    return {
+        "minutes": spent,
+        "runs": [START + len(campaign.cheap), len(campaign.results)],
+        "curve": np.array(curve).T,
+    }
+
+
+def draw(runs: dict[str, list[dict[str, Any]]], best: float, path: Path) -> None:
+    """Draw the regret, the best of all less the best so far, over the minutes spent."""
+    import matplotlib.pyplot as plt
+
+    minutes = np.geomspace(100, 30_000, 200)
+    with figure_style():
+        figure, axis = plt.subplots(figsize=(5.2, 3.4), layout="constrained")
+        for (name, each), (colour, line) in zip(runs.items(), STYLES, strict=True):
+            regrets = []
+            for run in each:
+                spent, found = run["curve"]
+                place = np.searchsorted(spent, minutes, side="right") - 1
+                regrets.append(np.where(place < 0, np.nan, best - found[np.maximum(place, 0)]))
+            # From where all campaigns have begun.
+            begun = np.isfinite(regrets).all(axis=0)
+            mean = np.mean(regrets, axis=0)[begun]
+            half = 1.96 * np.std(regrets, axis=0, ddof=1)[begun] / len(each) ** 0.5
+            axis.plot(minutes[begun], mean, line, color=colour, label=name)
+            axis.fill_between(minutes[begun], mean - half, mean + half, color=colour, alpha=0.12,
+                              linewidth=0)  # fmt: skip
+        axis.set(xscale="log", xlabel="simulation time spent (min)", xlim=(100, 30_000),
+                 ylabel="regret in Xe/Kr selectivity", ylim=(0, None))  # fmt: skip
+        axis.legend(frameon=False, fontsize=8)
+        figure.savefig(path, dpi=160)
+        plt.close(figure)
 
 
 def stopping(runs: list[dict[str, Any]], worth: float) -> dict[str, float]:
@@ -120,7 +170,7 @@ def main() -> None:
     """Replay all strategies and write the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--out", type=type(RESULTS), default=RESULTS / "planning_cofs")
+    parser.add_argument("--out", type=Path, default=RESULTS / "planning_cofs")
     options = parser.parse_args()
     made = provenance(
         command("benchmarks.planning.cofs", options), ("numpy", "scipy", "scikit-learn")
@@ -170,6 +220,9 @@ def main() -> None:
         },
         "stopping": stops,
     }
+    picture = options.out.with_suffix(".png")
+    draw(runs, float(data.target.max()), picture)
+    lines[2:2] = [f"![Regret over minutes]({picture.name})", ""]
     write_page(options.out, "Time to the most Xe/Kr-selective COF", lines, content, made)
 
 
