@@ -128,6 +128,7 @@ def draw(runs: dict[str, list[dict[str, Any]]], best: float, path: Path) -> None
 
     minutes = np.geomspace(100, 30_000, 200)
     with figure_style():
+        plt.rcParams["font.size"] = 9
         figure, axis = plt.subplots(figsize=(5.2, 3.4), layout="constrained")
         for (name, each), (colour, line) in zip(runs.items(), STYLES, strict=True):
             regrets = []
@@ -142,9 +143,12 @@ def draw(runs: dict[str, list[dict[str, Any]]], best: float, path: Path) -> None
             axis.plot(minutes[begun], mean, line, color=colour, label=name)
             axis.fill_between(minutes[begun], mean - half, mean + half, color=colour, alpha=0.12,
                               linewidth=0)  # fmt: skip
+        ticks = (100, 300, 1_000, 3_000, 10_000, 30_000)
         axis.set(xscale="log", xlabel="simulation time spent (min)", xlim=(100, 30_000),
                  ylabel="regret in Xe/Kr selectivity", ylim=(0, None))  # fmt: skip
-        axis.legend(frameon=False, fontsize=8)
+        axis.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+        axis.minorticks_off()
+        axis.legend(frameon=False, fontsize=8, borderaxespad=1.0)
         figure.savefig(path, dpi=160)
         plt.close(figure)
 
