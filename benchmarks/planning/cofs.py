@@ -148,6 +148,7 @@ def draw(runs: dict[str, list[dict[str, Any]]], best: float, path: Path) -> None
                  ylabel="regret in Xe/Kr selectivity", ylim=(0, None))  # fmt: skip
         axis.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
         axis.minorticks_off()
+        axis.tick_params(labelsize=9)
         axis.legend(frameon=False, fontsize=8, borderaxespad=1.0)
         figure.savefig(path, dpi=160)
         plt.close(figure)

@@ -132,9 +132,13 @@ def ax(
     adapter = Generators.BOTORCH_MODULAR(
         experiment=experiment, data=experiment.fetch_data(), acquisition_class=OfPool, **chosen
     )
-    arms = adapter.gen(BATCH).arms
-    found = np.array([[arm.parameters[name] for name in names] for arm in arms], dtype=float)
-    return [int(left[np.abs(x[left] - one).sum(axis=1).argmin()]) for one in found]
+    taken: list[int] = []
+    # Rows of the same features are one arm of weight 2.
+    for arm, weight in adapter.gen(BATCH).arm_weights.items():
+        place = np.array([arm.parameters[name] for name in names], dtype=float)
+        near = left[np.abs(x[left] - place).sum(axis=1).argsort(kind="stable")]
+        taken += near[~np.isin(near, taken)][: round(weight)].tolist()
+    return taken
 
 
 UCB = {"function": "qUpperConfidenceBound", "options": {"beta": 1.0}}
