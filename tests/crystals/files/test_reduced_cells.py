@@ -6,7 +6,7 @@ from itertools import product
 import numpy as np
 import pytest
 from crystal_cases import SEEDS, crystals_of
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from variolite.crystals.crystals import (
@@ -36,6 +36,7 @@ def in_another_cell(crystal, seed):
 # spglib announces another way of saying that it failed.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @given(SEEDS)
+@example(3_311_619_373)
 def test_cells_are_those_of_pymatgen_and_spglib_whatever_cell_was_given(seed):
     import spglib
 
@@ -43,11 +44,14 @@ def test_cells_are_those_of_pymatgen_and_spglib_whatever_cell_was_given(seed):
     given_cells = Crystals.of([crystal, in_another_cell(crystal, seed)])
     first, found = cell_parameters(reduce_cells(given_cells).lattices)
     np.testing.assert_allclose(first, found, 0, 1e-6)
-    theirs = to_pymatgen(given_cells[1]).lattice.get_niggli_reduced_lattice().parameters
+    theirs = np.array(to_pymatgen(given_cells[1]).lattice.get_niggli_reduced_lattice().parameters)
+    # pymatgen leaves edges that differ by a ten-thousandth as they come.
+    order = np.argsort(np.round(theirs[:3], 6), kind="stable")
+    theirs = theirs[np.r_[order, 3 + order]]
     # In one cell of 150 pymatgen turns a vector round that changes two angles by less than a
     # degree, from below 90 to above; of spglib's cells none differs.
     np.testing.assert_allclose(found[:3], theirs[:3], 0, 1e-5)
-    np.testing.assert_allclose(np.abs(found[3:] - 90), np.abs(np.subtract(theirs[3:], 90)), 0, 1e-5)
+    np.testing.assert_allclose(np.abs(found[3:] - 90), np.abs(theirs[3:] - 90), 0, 1e-5)
     other = cell_parameters(spglib.niggli_reduce(given_cells.lattices[1]))[0]
     np.testing.assert_allclose(found, other, 0, 1e-5)
 
