@@ -51,12 +51,14 @@ _Name = Annotated[str | None, _option("--name", "COLUMN", "Column of names or id
 _Group = Annotated[
     str | None, _option("--group", "COLUMN", "Families: intervals are checked on whole ones.")
 ]
-_FEATURE = "What candidates are told apart by; all other columns by default."
+_FEATURE = "Column that describes candidates; all other columns by default."
 _Feature = Annotated[_Texts, _option("--feature", "COLUMN", f"{_FEATURE} {_AGAIN}")]
-_Ignore = Annotated[_Texts, _option("--ignore", "COLUMN", f"No feature. {_AGAIN}")]
+_Ignore = Annotated[
+    _Texts, _option("--ignore", "COLUMN", f"Column that is not a feature. {_AGAIN}")
+]
 _Latents = Annotated[
     Path | None,
-    _option("--latents", "RUN", "Run whose latents join what candidates are told apart by."),
+    _option("--latents", "RUN", "Run whose latents are used as features, too."),
 ]
 _Fixed = Annotated[
     float, typer.Option("--fixed-cost", min=0.0, metavar="MONEY", help="Of every round.")

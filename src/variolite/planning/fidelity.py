@@ -19,11 +19,10 @@ from numpy.typing import NDArray
 from variolite.planning.acquisition import log_expected_improvement
 from variolite.planning.pool import Pool
 from variolite.planning.strategies import View
-from variolite.planning.surrogate import Prediction, Surrogate
+from variolite.planning.surrogate import FEWEST, Prediction, Surrogate
 
 Floats = NDArray[np.float64]
 
-FEWEST = 5  # Values from which a surrogate is fitted, and pairs from which a line is trusted.
 _PRIOR_SPREAD = 0.1  # Error of a line before any pair, in standard deviations of the cheap value,
 _PRIOR_PAIRS = 2.0  # and the pairs that this prior counts for.
 _LEAST = 0.25  # Share of the variance of real values that a line must explain to be used.

@@ -15,14 +15,13 @@ from variolite.planning.proposal import Choice, Proposal, lay_out
 from variolite.planning.rules import Rules
 from variolite.planning.selection import AtMost, Share, choose
 from variolite.planning.strategies import STRATEGIES, View
-from variolite.planning.surrogate import Surrogate
+from variolite.planning.surrogate import FEWEST, Surrogate
 from variolite.progress import Progress
 from variolite.records.records import text_values
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-_FEWEST = 5  # Measured rows from which a surrogate is fitted.
 _CHUNK = 4096
 _SCREENED = 5_000  # Candidates that get more than a mean and a standard deviation.
 _PREDICTED = ("mean", "sd", "low", "high")
@@ -70,7 +69,7 @@ def propose(
         if not len(known):
             # Better than what those with a cheap value have on the average.
             known = linked[1].trend(pool.features[tried]).mean(keepdims=True)[:, None]
-    elif len(known) < _FEWEST or not np.ptp(known, axis=0).all():
+    elif len(known) < FEWEST or not np.ptp(known, axis=0).all():
         return _first_batch(open_, money, rules, limits, known, round, notes, random)
     surrogates = surrogates or fit_surrogates(pool, np.flatnonzero(pool.measured), rules.seed)
     expected = predict(surrogates, open_.features, progress)

@@ -448,7 +448,7 @@ class _Reader:
             )
         if not parts:
             hint = "Add columns that describe candidates: numbers, categories or formulas"
-            raise DataError("no column tells candidates apart", where=self.where, hint=hint)
+            raise DataError("there is no usable feature column", where=self.where, hint=hint)
         return np.column_stack(parts), tuple(labels)
 
     def _described(self, series: pl.Series, missing: list[str]) -> pl.Series:

@@ -29,7 +29,8 @@ _TREES = 100
 _ROWS_OF_TREE = 0.8  # Share of rows that a tree is grown from, drawn with replacement.
 _FEATURES_OF_SPLIT = 0.5
 _FOLDS = 8
-_FEWEST = 5  # Rows from which intervals are calibrated.
+FEWEST = 5
+"""Rows from which a surrogate is fitted, and its intervals are calibrated."""
 _POOL, _BINS = 2000, 4
 _MOST_JOINT = 10_000
 
@@ -127,7 +128,7 @@ class Surrogate:
             pool = pool[np.random.default_rng(self.seed).choice(len(pool), _POOL, replace=False)]
         groups = np.arange(len(y)) if groups is None else groups
         folds = min(self.folds, len(np.unique(groups)))
-        if folds > 1 and len(y) >= _FEWEST:
+        if folds > 1 and len(y) >= FEWEST:
             self._calibrate(scaled, y, noise, folds_by_group(groups, folds, self.seed), pool)
         return self
 
