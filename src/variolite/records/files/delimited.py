@@ -36,9 +36,7 @@ _NO_TEXT = ("NA", "N/A", "n/a", "#N/A", "NULL", "Null", "null", "(null)", "(NULL
 _NO_NUMBER = r"^[*#]+$|^-?1\.#"  # An overflow, and what old compilers write.
 _DECIMAL_COMMA = r"^[+-]?\d+(,\d+)?([eE][+-]?\d+)?$"
 _NAME = r"^\s*0\d+\s*$"
-_MOSTLY = (
-    0.5  # Share of a column from which it holds decimal commas, and other text here and there.
-)
+_MOSTLY = 0.5  # Share of decimal commas from which a column is one of numbers.
 _THOUSANDS = r"^[+-]?\d{1,3}(,\d{3})*$"
 _FOREIGN = {
     b"PK\x03\x04": "a zip archive or Excel workbook",
