@@ -41,18 +41,12 @@ from variolite.records import Records
 from variolite.training.device import single_thread
 from variolite.training.loop import Validation, minimise, train
 from variolite.training.optimiser import step_factor
+from variolite.training.row_batches import Member, TrainingBatches, evaluation_batches
 from variolite.training.run import Prepared, prepare
-from variolite.training.tabular import (
-    Member,
-    TabularModel,
-    TrainingBatches,
-    architecture_for,
-    evaluation_batches,
-    members_for,
-)
+from variolite.training.tabular import TabularModel, architecture_for, members_for
 from variolite.vae import Batch, Joint, LossTerms, TabularModule
+from variolite.vae.layers import Stack
 from variolite.vae.sets import SIZE, Members
-from variolite.vae.tabular import Stack
 
 Floats = NDArray[np.float64]
 

@@ -19,9 +19,9 @@ from variolite.records import Column, FittedSchema, Records, Schema
 from variolite.training import Member
 from variolite.training.device import single_thread
 from variolite.training.loop import train as train_loop
+from variolite.training.row_batches import TrainingBatches
 from variolite.training.storage import EpochRecord
 from variolite.training.tabular import (
-    TrainingBatches,
     architecture_for,
     auto_batch_size,
     auto_rate,

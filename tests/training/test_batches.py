@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from variolite.records import Records
 from variolite.training import Member
-from variolite.training import tabular as batches_module
-from variolite.training.tabular import TrainingBatches, auto_batch_size, auto_rate
+from variolite.training import row_batches as batches_module
+from variolite.training.row_batches import TrainingBatches
+from variolite.training.tabular import auto_batch_size, auto_rate
 from variolite.vae import Batch
-from variolite.vae import tabular as rows_module
+from variolite.vae import batch as rows_module
 
 CPU = torch.device("cpu")
 PAIR = [Member(0, 1.0, 2), Member(1, 1.0, 2)]

@@ -10,7 +10,7 @@ from toy_tables import fit, fitted, table_of
 from variolite.errors import TrainingError
 from variolite.records import FittedSchema
 from variolite.training import TabularModel
-from variolite.vae import tabular as batches
+from variolite.vae import batch as batches
 from variolite.vae.tabular import LEAST_FREEDOM
 
 

@@ -6,7 +6,7 @@ import pytest
 from toy_tables import LINEAR, fit, fitted, linear_rows, small, table_of
 
 from variolite.training import Member
-from variolite.vae import tabular as batches
+from variolite.vae import batch as batches
 
 LONG = {"epochs": 60, "batch_size": 100, "learning_rate": 0.02}
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from closeness import assert_close
 
-from variolite.vae.tabular import Embedding, Linear, Stack
+from variolite.vae.layers import Embedding, Linear, Stack
 
 
 def _source(seed=0):

@@ -1,10 +1,10 @@
 from .loop import StoppedByUserError as StoppedByUserError
+from .row_batches import Member as Member
 from .run_folder import RunFolder as RunFolder
 from .storage import EpochRecord as EpochRecord
 from .storage import read_history as read_history
 from .storage import write_history as write_history
 from .tabular import Fitted as Fitted
-from .tabular import Member as Member
 from .tabular import TabularModel as TabularModel
 from .tabular import fit_tabular as fit_tabular
 from .tabular import load_model as load_model

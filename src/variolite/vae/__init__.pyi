@@ -1,5 +1,6 @@
 from .analytic import AnalyticStep as AnalyticStep
 from .analytic import supports as supports
+from .batch import Batch as Batch
 from .distributions import Categorical as Categorical
 from .distributions import Gaussian as Gaussian
 from .distributions import Joint as Joint
@@ -7,7 +8,6 @@ from .distributions import Mixed as Mixed
 from .distributions import Posterior as Posterior
 from .distributions import StudentT as StudentT
 from .tabular import Architecture as Architecture
-from .tabular import Batch as Batch
 from .tabular import Likelihood as Likelihood
 from .tabular import LossTerms as LossTerms
 from .tabular import TabularModule as TabularModule

@@ -14,8 +14,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from variolite.vae.batch import Batch
 from variolite.vae.distributions import HALF_LOG_2PI, LOG_VARIANCE_RANGE
-from variolite.vae.tabular import LOG_SCALE_RANGE, Batch, Linear, LossTerms, Stack, TabularModule
+from variolite.vae.layers import Linear, Stack
+from variolite.vae.tabular import LOG_SCALE_RANGE, LossTerms, TabularModule
 
 NARROW = 16
 """Matrix products whose width is not a multiple of this are several times slower in BLAS than their

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import pairwise
-from operator import itemgetter
-from typing import Any, Literal
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import pad, softplus
 
 from variolite.errors import TrainingError
-from variolite.records import Records
+from variolite.vae.batch import Batch
 from variolite.vae.distributions import (
     Categorical,
     Gaussian,
@@ -25,167 +22,8 @@ from variolite.vae.distributions import (
     Posterior,
     StudentT,
 )
+from variolite.vae.layers import Embedding, Norm, Stack
 from variolite.vae.sets import SIZE, SetColumn, SetShape
-
-EVALUATION_ROWS = 8_192
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Rows on the device of the model: all of a table, or those of one step.
-
-    Columns have the shape (M or 1, B, columns), 1 where all members see the same rows; the
-    optional ones are None where there are no such columns, ``observed`` where all values are.
-    """
-
-    numeric: Tensor  # transformed values, 0 where missing
-    observed: Tensor | None  # True where a numeric value was measured
-    category: Tensor | None  # level codes, -1 where missing
-    condition: Tensor | None
-    # Standard normal draws for the posterior, (M, B, L); empty for uses of its mean.
-    noise: Tensor = field(default_factory=lambda: torch.empty(0))
-    generators: Sequence[torch.Generator] = ()  # one per member where dropout is on
-    sets: tuple[Tensor, ...] = ()  # codes of members, -1 behind the last
-
-    @classmethod
-    def of(cls, records: Records, device: torch.device) -> Batch:
-        """Copy records to a device once."""
-
-        def put(array: NDArray[Any]) -> Tensor:
-            return torch.from_numpy(array).to(device).unsqueeze(0)
-
-        return cls(
-            numeric=put(records.numeric),
-            observed=None if records.observed.all() else put(records.observed),
-            category=put(records.category) if records.category.shape[1] else None,
-            condition=put(records.condition) if records.condition.shape[1] else None,
-            sets=tuple(put(codes) for codes in records.sets.values()),
-        )
-
-    def __len__(self) -> int:
-        return self.numeric.shape[1]
-
-    def gather(
-        self, index: Tensor, noise: Tensor, generators: Sequence[torch.Generator] = ()
-    ) -> Batch:
-        """Copy rows that all members share in the order of ``index``, (M, b)."""
-
-        def pick(values: Tensor) -> Tensor:
-            # One selection of M * b rows is quicker than M of b.
-            chosen = values[0].index_select(0, index.reshape(-1))
-            return chosen.view(*index.shape, values.shape[2])
-
-        return self._changed(pick, noise, generators)
-
-    def chunks(self, rows: int | None = None) -> Iterator[Batch]:
-        """Yield the rows in order, at most ``rows`` or `EVALUATION_ROWS` at once; no copy."""
-        rows = rows or EVALUATION_ROWS
-        for start in range(0, len(self), rows):
-            cut = itemgetter((slice(None), slice(start, start + rows)))
-            noise = cut(self.noise) if self.noise.dim() > 1 else self.noise
-            yield self._changed(cut, noise, self.generators)
-
-    def _changed(
-        self,
-        change: Callable[[Tensor], Tensor],
-        noise: Tensor,
-        generators: Sequence[torch.Generator],
-    ) -> Batch:
-        others = (self.observed, self.category, self.condition)
-        observed, category, condition = (None if v is None else change(v) for v in others)
-        sets = tuple(change(codes) for codes in self.sets)
-        return Batch(change(self.numeric), observed, category, condition, noise, generators, sets)
-
-
-# Layers of several models at once: every parameter has shape (M, ...), and member m computes what
-# a model of its own would. Rows enter as (M, B, in), or as (1, B, in) where all members see the
-# same rows.
-
-Norm = Literal["none", "layer"]
-
-
-class Linear(nn.Module):
-    """x @ weight + bias for every member; a new layer has one.
-
-    Starts as ``torch.nn.Linear`` does: uniform within one over the root of the number of inputs.
-    """
-
-    def __init__(self, inputs: int, outputs: int, generator: torch.Generator) -> None:
-        super().__init__()
-        bound = 1.0 / math.sqrt(max(inputs, 1))
-        self.weight, self.bias = (
-            nn.Parameter(torch.empty(1, rows, outputs).uniform_(-bound, bound, generator=generator))
-            for rows in (inputs, 1)
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (M or 1, B, in) to (M, B, out), or (B, in) to (B, out) for a single member."""
-        if x.dim() == 2:  # one matrix product is quicker than a batch of one
-            return torch.addmm(self.bias.squeeze(0), x, self.weight.squeeze(0))
-        return torch.baddbmm(self.bias, x.expand(self.weight.shape[0], -1, -1), self.weight)
-
-
-class Embedding(nn.Module):
-    """One learned vector per level of a category; code -1 (missing) gives zeros."""
-
-    def __init__(self, levels: int, size: int, generator: torch.Generator) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(1, levels, size).normal_(generator=generator))
-
-    def forward(self, codes: Tensor) -> Tensor:
-        """Map codes (M or 1, B) to vectors (M, B, size)."""
-        members = self.weight.shape[0]
-        codes = codes.expand(members, -1)
-        rows = torch.arange(members, device=codes.device).unsqueeze(1)
-        vectors = self.weight[rows, codes.clamp(min=0)]
-        return vectors * (codes >= 0).unsqueeze(-1)
-
-
-class Stack(nn.Module):
-    """Linear layers of the given ``sizes``, input to output, with ReLU between them.
-
-    ``norm`` layer normalises each hidden row after its ReLU (no batch statistics: a row's code
-    never depends on its neighbours); ``dropout`` is the fraction of hidden units set to zero in
-    training.
-    """
-
-    def __init__(
-        self, sizes: Sequence[int], *, norm: Norm, dropout: float, generator: torch.Generator
-    ) -> None:
-        super().__init__()
-        self.norm = norm
-        self.dropout = dropout
-        self.layers = nn.ModuleList(Linear(a, b, generator) for a, b in pairwise(sizes))
-
-    def forward(self, x: Tensor, generators: Sequence[torch.Generator] = ()) -> Tensor:
-        """Map (M or 1, B, in) to (M, B, out).
-
-        ``generators``, one per member, switch dropout on: each draws from its own, as if alone.
-        """
-        single = x.shape[0] == 1 and next(self.parameters()).shape[0] == 1
-        x = x.squeeze(0) if single else x
-        last = len(self.layers) - 1
-        for i, layer in enumerate(self.layers):
-            x = layer(x)
-            if i == last:
-                break
-            x = torch.relu_(x)
-            if self.norm == "layer":
-                x = torch.nn.functional.layer_norm(x, x.shape[-1:])
-            if self.dropout > 0.0 and generators:
-                x = x * self._keep(x, generators)
-        return x.unsqueeze(0) if single else x
-
-    def _keep(self, x: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
-        """Zero, or one over the fraction that is kept: the mean stays, as does evaluation."""
-        keep = torch.empty_like(x)
-        blocks = keep if x.dim() == 3 else (keep,)
-        for member, generator in zip(blocks, generators, strict=True):
-            member.bernoulli_(1.0 - self.dropout, generator=generator)
-        return keep.mul_(1.0 / (1.0 - self.dropout))
-
-
-# The model.
 
 
 @dataclass(frozen=True)
