@@ -83,7 +83,8 @@ class ModelSpec(Spec):
     ``sigma2`` is the noise variance of the decoder in transformed
     (unit-variance) units and belongs to ``variance: fixed`` alone. Sources that
     minimise squared error + beta_s * KL, both summed over columns, mean
-    sigma2 = beta_s / 2 at beta 1.
+    sigma2 = beta_s / 2 at beta 1. ``shift`` group takes from the inputs what
+    moves all rows of one group, such as the calibration of a well's tools.
     """
 
     latent: Positive = 10
@@ -94,6 +95,7 @@ class ModelSpec(Spec):
     likelihood: Literal["gaussian", "student_t"] = "gaussian"
     variance: Literal["fixed", "feature", "row"] = "feature"
     sigma2: Annotated[float, Field(gt=0.0)] | None = None
+    shift: Literal["none", "group"] = "none"
 
     @model_validator(mode="after")
     def _sigma2_with_fixed_variance(self) -> Self:

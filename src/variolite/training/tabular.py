@@ -29,6 +29,7 @@ from variolite.records import (
     spellings,
 )
 from variolite.training.device import choose_device, single_thread
+from variolite.training.group_shift import GroupShift
 from variolite.training.loop import Resume, Trained, Validation, train
 from variolite.training.row_batches import Member, TrainingBatches, evaluation_batches
 from variolite.training.row_sampling import AS_TRAINED, SamplingOptions, draw_rows
@@ -64,7 +65,8 @@ class TabularModel:
 
     Arrays that come out have a leading members axis M; rows keep their order. ``provenance`` is
     JSON-able. ``groups`` are the normalised names of the groups trained on and validated with,
-    None where there were none or an old file does not say.
+    None where there were none or an old file does not say. ``shift`` takes what is common to all
+    rows of a group from them before the network, where the recipe asks for it.
     """
 
     schema: FittedSchema
@@ -72,6 +74,7 @@ class TabularModel:
     members: tuple[Member, ...]
     provenance: dict[str, Any] = field(default_factory=dict)
     groups: Split | None = None
+    shift: GroupShift | None = None
 
     def only(self, index: int) -> TabularModel:
         """Return one member as a model of its own."""
@@ -128,7 +131,17 @@ class TabularModel:
             numeric = self.module.generate(self.module.infer(batch).mean, batch.condition).numeric
             assert numeric is not None
             centres.append(numeric.mean)
-        return self.schema.inverse(_joined(centres))
+        return self.inverse(_joined(centres), records)
+
+    def inverse(self, values: Array, records: Records) -> Array:
+        """Return what the network gives for some rows, (M, n, D), in original units."""
+        if self.shift is not None:
+            values = values + self.shift.shifts(records)
+        return self.schema.inverse(values)
+
+    def prepared(self, records: Records) -> Records:
+        """Return records as the network takes them: less the shift of their group."""
+        return records if self.shift is None else self.shift.removed(records)
 
     def most_likely(self, records: Records, *, member: int = 0) -> dict[str, NDArray[Any]]:
         """Categories and sets decoded at the posterior mean of one member, (n,) by column."""
@@ -230,7 +243,7 @@ class TabularModel:
 
     def _batches(self, records: Records) -> Iterator[Batch]:
         with torch.no_grad():
-            yield from Batch.of(records, self._device).chunks()
+            yield from Batch.of(self.prepared(records), self._device).chunks()
 
     def _noise(self, rows: int, sources: Sequence[torch.Generator]) -> Tensor:
         """Draw each member's noise for its own dimensions; those it lacks stay zero."""
@@ -247,7 +260,7 @@ def _joined(parts: list[Tensor]) -> Array:
 
 # The model file of a tabular VAE: tensors in safetensors, everything else in JSON.
 
-FORMAT = 2
+FORMAT = 3
 KIND = "variolite.tabular_vae"
 
 _ARCHITECTURE = TypeAdapter(Architecture)
@@ -267,6 +280,7 @@ def description_of(model: TabularModel) -> dict[str, Any]:
         "schema": model.schema.to_dict(),
         "provenance": model.provenance,
         "groups": model.groups and model.groups.to_dict(),
+        "shift": model.shift and model.shift.to_dict(),
     }
 
 
@@ -277,7 +291,10 @@ def load_model(folder: Path) -> TabularModel:
     """
     with reading_model(folder):
         # A new format needs an entry that leads from the one before, and a fixture file of that.
-        migrations = {1: lambda content: content | {"groups": None}}
+        migrations = {
+            1: lambda content: content | {"groups": None},
+            2: lambda content: content | {"shift": None},
+        }
         description = read_description(folder, KIND, FORMAT, migrations, "a tabular model")
         return model_from(description, read_weights(folder, description), folder)
 
@@ -292,7 +309,9 @@ def model_from(
     module = module_with(make, weights, folder).eval()
     schema = FittedSchema.from_dict(description["schema"])
     groups = description["groups"] and Split.from_dict(description["groups"])
-    return TabularModel(schema, module, members, dict(description["provenance"]), groups)
+    shift = description.get("shift")  # models of frameworks have formats of their own
+    shift = shift and GroupShift.from_dict(shift)
+    return TabularModel(schema, module, members, dict(description["provenance"]), groups, shift)
 
 
 # From rows and a recipe to a trained model.
@@ -390,6 +409,10 @@ def fit_tabular(
     if len(training) < 2:
         hint = "give more data, or a smaller split.test"
         raise TrainingError(f"{len(training)} training rows are left", hint=hint)
+    groups, shift = _groups_of(training, validation), None
+    if model.shift == "group" and (shift := GroupShift.fit(training)) is not None:
+        training = shift.removed(training)
+        validation = validation and shift.removed(validation)
     modules = [
         TabularModule(architecture_for(schema, training, model, m.latent, features), m.seed)
         for m in members
@@ -430,7 +453,7 @@ def fit_tabular(
     module.to("cpu").eval()
     return Fitted(
         **vars(trained),
-        model=TabularModel(schema, module, tuple(members), groups=_groups_of(training, validation)),
+        model=TabularModel(schema, module, tuple(members), groups=groups, shift=shift),
         device=reason,
         batch_size=source.batch_size,
         learning_rate=rate,
