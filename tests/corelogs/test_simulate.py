@@ -7,14 +7,17 @@ from variolite.corelogs import (
     bin_tables,
     holes_from_columns,
     instrument_table,
+    open_table,
     simulate,
     simulate_cores,
     write_instrument_tables,
 )
-from variolite.corelogs.simulate import channels_of, lithologies, numbers
+from variolite.corelogs.simulate import lithologies, numbers
+from variolite.corelogs.simulated_sensors import channels_of, parameters
 from variolite.errors import DataError
 
 # Mean and standard deviation of 238,506 real bins; 80 holes scatter about them.
+MORE = ("MSP", "RSC", "MAD", "PWC", "TCON")
 PUBLISHED = {"bulk_density": (1.696, 0.247), "magnetic_susceptibility": (81.2, 256.0)}
 PUBLISHED |= {"natural_gamma": (28.36, 19.58)}
 PUBLISHED |= {"red": (73.3, 46.3), "green": (71.3, 45.6), "blue": (63.5, 41.5)}
@@ -93,8 +96,8 @@ def test_the_noise_along_a_hole_is_a_first_order_autoregression():
 
 def test_a_footprint_averages_under_a_gaussian_within_its_own_hole(cores, monkeypatch):
     # Without errors, a reading is what the footprint makes of the channels.
-    monkeypatch.setattr(simulate, "_disturb", lambda rng, code, exact, offsets: exact)
-    monkeypatch.setattr(simulate, "_spoil", lambda *args: None)
+    monkeypatch.setattr(simulate, "disturb", lambda rng, code, exact, errors: exact)
+    monkeypatch.setattr(simulate, "spoil", lambda *args: None)
     first = cores.cells["hole"] == 0
     spike = np.zeros(len(first))
     spike[np.flatnonzero(first)[1000]] = 1.0
@@ -234,9 +237,32 @@ def test_columns_are_those_of_a_real_table(shared_data):
     assert real - own - ours == {"Comments"}
 
 
+def test_more_instruments_read_the_same_cores(tmp_path):
+    few, many = simulate_cores(3, 40, seed=5), simulate_cores(3, 40, seed=5, more=MORE)
+    for code in few.readings:
+        assert_frame_equal(instrument_table(few, code), instrument_table(many, code))
+    paths = write_instrument_tables(many, tmp_path)
+    assert [open_table(paths[code]).instrument.code for code in MORE] == list(MORE)
+    for code in MORE:
+        exact = channels_of(many.cells["factors"][many.readings[code]["cell"]], code)
+        entry = parameters()["instruments"][code]
+        for name, truth, noise in zip(entry["channels"], exact.T, entry["noise"], strict=True):
+            found = many.readings[code][name]
+            # What is read differs from the truth by calibration and noise, and little by footprint.
+            spread = noise[0] + (noise[1] + entry["gain"]) * np.abs(truth)
+            error = np.abs(found - truth) / spread
+            assert 0.2 < np.nanmedian(error) < 1.5, name
+    # Samples are scattered about their places, one and a half metres apart.
+    steps = np.diff(many.readings["MAD"]["depth"])
+    assert np.median(steps) == pytest.approx(1.5, abs=0.05)
+    assert np.std(steps[(steps > 1) & (steps < 2)]) > 0.05
+
+
 def test_sizes_that_make_no_sense_are_refused():
     with pytest.raises(DataError, match="0 holes"):
         simulate_cores(holes=0)
     for metres in (0.2, 1e6):
         with pytest.raises(DataError, match=f"holes of {metres} m"):
             simulate_cores(metres=metres)
+    with pytest.raises(DataError, match="'CARB' is not simulated"):
+        simulate_cores(more=("CARB",))

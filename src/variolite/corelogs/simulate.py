@@ -1,8 +1,8 @@
 """SIMULATED drill cores with known truth, written as instrument tables.
 
-No public table holds density, susceptibility, gamma and colour of drill cores, so the
-six-channel case is tried on cores that are made up: parameters follow published summaries of
-the LILY database (Childress et al. 2024), beds and values are drawn at random.
+No public table holds density, susceptibility, gamma and colour of drill cores, so they are tried
+on cores that are made up: parameters follow published summaries of the LILY database (Childress
+et al. 2024), beds and values are drawn at random.
 
 Tables are dicts of columns, name to array [rows]. A column called after another table, such as
 ``hole`` of the beds, holds row numbers of that table.
@@ -10,6 +10,7 @@ Tables are dicts of columns, name to array [rows]. A column called after another
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,19 +20,24 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
-from scipy.special import expit, logit
+from scipy.special import logit
 
 from variolite.atomic import placed
-from variolite.corelogs.lithology import read_packaged
+from variolite.corelogs.simulated_sensors import (
+    Columns,
+    Floats,
+    channels_of,
+    disturb,
+    parameters,
+    spoil,
+)
 from variolite.errors import DataError
 
 FACTORS = ("porosity", "magnetic", "gamma", "lightness")
 """The latent factors: logit of the volume fraction of pores, log10 of the susceptibility of the
 solid (instrument units), ln of its natural gamma (counts per second), logit of L*/100."""
 
-Floats = NDArray[np.float64]
-Columns = dict[str, NDArray[Any]]
-
+_TRACKS = ("GRA", "MS", "NGR", "RGB")
 _BED_STEP = 0.1  # m; beds are this thick or a multiple
 _CELL = 0.01  # m; the truth is held once per cell
 _CORE_LENGTH, _SECTION = 9.5, 1.5  # m
@@ -42,13 +48,6 @@ _BED_FRACTION = 0.55  # of the variance within a lithology that lies between its
 _CORRELATION = np.array(
     [[1.0, -0.1, -0.1, 0.2], [-0.1, 1.0, 0.3, -0.3], [-0.1, 0.3, 1.0, -0.4], [0.2, -0.3, -0.4, 1.0]]
 )
-
-
-@cache
-def parameters() -> dict[str, Any]:
-    """Return ``simulation.yaml``, which explains itself."""
-    parsed: dict[str, Any] = read_packaged("simulation.yaml")
-    return parsed
 
 
 @cache
@@ -85,7 +84,7 @@ class SimulatedCores:
     """A SIMULATED set of drill cores and the truth behind it, as tables of columns.
 
     ``holes`` have a depth range (m below sea floor) and instrument errors; ``cells`` are the
-    factors of every centimetre, and ``readings`` are per code (GRA, MS, NGR, RGB).
+    factors of every centimetre, and ``readings`` are per instrument code.
     """
 
     seed: int
@@ -97,7 +96,12 @@ class SimulatedCores:
 
 
 def simulate_cores(
-    holes: int = 12, metres: float = 120.0, seed: int = 0, *, camera_everywhere: bool = False
+    holes: int = 12,
+    metres: float = 120.0,
+    seed: int = 0,
+    *,
+    camera_everywhere: bool = False,
+    more: Sequence[str] = (),
 ) -> SimulatedCores:
     """Draw a SIMULATED set of drill cores; equal seeds give equal cores.
 
@@ -110,12 +114,20 @@ def simulate_cores(
     camera_everywhere
         False: the camera is missing in whole holes, often of lithologies that the real one
         missed (41 % of all rows).
+    more
+        Instruments beside GRA, MS, NGR and RGB: MSP (point susceptibility), RSC (reflectance),
+        and samples: MAD (porosity, grain density, moisture), PWC (P-wave velocity) and TCON
+        (thermal conductivity). The readings of the four stay as they are.
 
     Raises
     ------
     DataError
-        If there would be no hole or no core.
+        If there would be no hole or no core, or an instrument is not simulated.
     """
+    known = parameters()["instruments"]
+    if unknown := [code for code in more if code not in known]:
+        hint = f"choose from {', '.join(known)}"
+        raise DataError(f"'{unknown[0]}' is not simulated", where="more", hint=hint)
     if holes < 1:
         raise DataError(f"{holes} holes", where="holes", hint="give at least one")
     if not 1.0 <= metres <= 2000.0:
@@ -129,9 +141,11 @@ def simulate_cores(
         error = rng.normal(0.0, spread, holes)
         plan[f"offset_{name}"] = error if name == "bulk_density" else np.exp(error)
     plan["camera"] = _draw_camera(rng, beds, holes) | camera_everywhere
-    readings = {
-        code: _read_cores(rng, code, plan, cores, cells) for code in parameters()["instruments"]
-    }
+    readings = {}
+    for code in dict.fromkeys((*_TRACKS, *more)):
+        if "gain" in known[code]:
+            plan[f"gain_{code}"] = np.exp(rng.normal(0.0, known[code]["gain"], holes))
+        readings[code] = _read_cores(rng, code, plan, cores, cells)
     return SimulatedCores(seed, plan, beds, cores, cells, readings)
 
 
@@ -311,23 +325,6 @@ def _autoregression(white: Floats, step: float) -> Floats:
     return np.asarray(gain * np.stack(smooth, axis=1))
 
 
-def channels_of(factors: Floats, instrument: str) -> Floats:
-    """What a perfect instrument would read, [..., channels], from factors [..., 4]."""
-    solid: Floats = 1.0 - expit(factors[..., 0])
-    if instrument == "GRA":
-        # Sea water (1.024 g/cm3) and solid mixed by porosity, denser with magnetite.
-        grain: Floats = 2.68 + 0.27 * expit((factors[..., 1] - 2.7) / 0.12)
-        return np.asarray((1.0 - solid) * 1.024 + solid * grain)[..., None]
-    if instrument == "MS":  # of the solid; water and calcite are weakly diamagnetic
-        return np.asarray(1.1 * solid * 10.0 ** factors[..., 1] - 1.5)[..., None]
-    if instrument == "NGR":
-        return np.asarray(0.8 + solid * np.exp(factors[..., 2]))[..., None]
-    # One power of lightness with a slight tint: the colours are nearly collinear.
-    grey: Floats = 255.0 * expit(factors[..., 3]) ** 1.75
-    tint = np.tanh((factors[..., 2] - 4.0) / 2.0)
-    return np.stack([grey * (1.03 + 0.04 * tint), grey, grey * (0.90 - 0.05 * tint)], axis=-1)
-
-
 def _read_cores(
     rng: np.random.Generator, instrument: str, holes: Columns, cores: Columns, cells: Columns
 ) -> Columns:
@@ -338,7 +335,10 @@ def _read_cores(
     length, spacing = cores["length"], entry["spacing"]
     count = np.maximum(1, np.floor(length[chosen] / spacing)).astype(np.int64)
     core = np.repeat(chosen, count)
-    along = np.minimum((_ranks(count) + 0.5) * spacing, length[core])
+    along = (_ranks(count) + 0.5) * spacing
+    if "scatter" in entry:  # samples are taken where the core allows
+        along = np.maximum(along + rng.normal(0.0, entry["scatter"], len(core)), 0.0)
+    along = np.minimum(along, length[core])
     depth, hole = cores["top"][core] + along, cores["hole"][core]
     start = np.flatnonzero(np.diff(cells["hole"], prepend=-1))  # first cell of every hole
     size = np.diff(np.append(start, len(cells["hole"])))
@@ -353,9 +353,10 @@ def _read_cores(
         exact = np.concatenate(blurred)[cell]
     else:
         exact = channels_of(cells["factors"][cell], instrument)
-    offsets = {name: holes[f"offset_{name}"][hole, None] for name in parameters()["offsets"]}
-    values = _disturb(rng, instrument, exact, offsets)
-    _spoil(rng, instrument, values, np.minimum(along, length[core] - along))
+    names = [*(f"offset_{n}" for n in parameters()["offsets"]), f"gain_{instrument}"]
+    errors = {name: holes[name][hole, None] for name in names if name in holes}
+    values = disturb(rng, instrument, exact, errors)
+    spoil(rng, instrument, values, np.minimum(along, length[core] - along))
     return {
         "core": core,
         "cell": cell,
@@ -366,44 +367,8 @@ def _read_cores(
     }
 
 
-def _disturb(rng: np.random.Generator, instrument: str, exact: Floats, offsets: Columns) -> Floats:
-    """Add the error of the hole and the noise of the reading to [readings, channels]."""
-    noise = rng.standard_normal(exact.shape)
-    if instrument == "GRA":
-        return exact + offsets["bulk_density"] + 0.02 * noise
-    if instrument == "MS":
-        error = (0.8 + 0.02 * np.abs(exact)) * noise
-        return exact * offsets["magnetic_susceptibility"] + error
-    if instrument == "NGR":
-        # Counting statistics of a reading of five minutes, and the background taken off.
-        error = np.sqrt(np.maximum(exact, 1.0) / 300 + 0.04) * noise
-        return exact * offsets["natural_gamma"] + error
-    texture = np.exp(0.04 * rng.standard_normal((len(exact), 1)))
-    tint = np.hstack([offsets["red"], np.ones((len(exact), 1)), offsets["blue"]])
-    gain = offsets["lighting"] * tint
-    return np.asarray(np.clip(exact * gain * texture + (0.4 + 0.006 * exact) * noise, 2.0, 255.0))
-
-
-def _spoil(rng: np.random.Generator, instrument: str, values: Floats, end: Floats) -> None:
-    """Put in what goes wrong on a ship: voids at core ends, cracks, wild and lost readings."""
-    n = len(values)
-    void = (end < 0.03) & (rng.random(n) < 0.5)
-    wild = rng.random(n) < 0.0008
-    if instrument == "RGB":
-        dark = void | (rng.random(n) < 0.004)
-        values[dark] = rng.uniform(2.0, 9.0, (int(dark.sum()), 1))
-    if instrument == "GRA":
-        values[void, 0] *= rng.uniform(0.3, 0.9, int(void.sum()))
-    if instrument == "MS":
-        values[void, 0] *= 0.5
-    if instrument != "RGB":
-        low, high = parameters()["instruments"][instrument]["wild"]
-        values[wild, 0] = rng.uniform(low, high, int(wild.sum()))
-    values[rng.random(n) < 0.001] = np.nan
-
-
 def instrument_table(cores: SimulatedCores, instrument: str) -> pl.DataFrame:
-    """Return the readings of GRA, MS, NGR or RGB in the column layout of LILY and LIMS."""
+    """Return the readings of an instrument in the column layout of LILY and LIMS."""
     reading, entry = cores.readings[instrument], parameters()["instruments"][instrument]
     core, bed = reading["core"], cores.cells["bed"][reading["cell"]]
     rows = pl.DataFrame(
@@ -423,7 +388,7 @@ def instrument_table(cores: SimulatedCores, instrument: str) -> pl.DataFrame:
         pl.col("section", "water_depth").cast(pl.String),
         pl.col("depth").round(3),
         pl.col(entry["channels"]).fill_nan(None).round(entry["decimals"]),
-        half=pl.lit("A" if instrument == "RGB" else None, dtype=pl.String),
+        half=pl.lit(entry.get("half"), dtype=pl.String),
         on_deck=on_deck.dt.strftime("%Y-%m-%d %H:%M:%S"),
         instrument=pl.lit(instrument),
         track=pl.lit(entry["group"]),
