@@ -179,6 +179,7 @@ def test_bin_and_schema_answer_mistakes(example, program, tmp_path):
         ((table, "--spacing", "0"), "positive width"),
         ((table, "--outliers", "x"), "outlier rule 'x'"),
         ((table, "--min-purity", "3"), "between 0 and 1"),
+        ((table, "--tolerance", "0.1"), "nearest"),
         ((table, "--levels", "nope"), "no label level"),
         ((table, table), "given twice"),
         ((tmp_path / "no.csv",), "no such file"),

@@ -2,7 +2,9 @@
 
 The bin index is the depth below sea floor divided by the width and rounded half to even. With
 the canonical hole name it is the key on which instruments are joined; a depth is never compared
-as a floating-point number. Tables are read once each, as a stream: memory grows with the bins.
+as a floating-point number. Samples, which are seldom taken at the same depth, are paired by how
+many narrow bins they are apart. Tables are read once each, as a stream: memory grows with the
+bins.
 """
 
 from __future__ import annotations
@@ -40,19 +42,31 @@ _GAP_COLUMNS = ("gap_above", "gap_distance")
 
 @dataclass(frozen=True)
 class JoinStep:
-    """One instrument joined to those before it: bins before, of its own, in both, and after."""
+    """One instrument joined to those before it: bins before, of its own, in both, and after.
+
+    ``reach`` is how far apart paired samples may be, m; None where bins have to be the same.
+    """
 
     instrument: str
     left: int
     right: int
     matched: int
     rows: int
+    reach: float | None = None
 
     @property
     def rate(self) -> float:
         """Matched bins as a fraction of the smaller side, 0 to 1."""
         smaller = min(self.left, self.right)
         return self.matched / smaller if smaller else 0.0
+
+    def line(self) -> str:
+        """Return the step as a line of text."""
+        if self.reach is None:
+            share = f"{self.rate:.1%} of the smaller side"
+            return f"+ {self.instrument}: {self.matched:,} bins match ({share}), {self.rows:,} rows"
+        left = f"{self.left - self.matched:,} before and {self.right - self.matched:,} of it left"
+        return f"+ {self.instrument}: {self.matched:,} paired within {self.reach:g} m, {left}"
 
 
 @dataclass(frozen=True)
@@ -83,11 +97,7 @@ class BinReport:
     def lines(self) -> tuple[str, ...]:
         """Return the account as lines of text for a terminal."""
         lines = [table.line() for table in self.tables]
-        lines += [
-            f"+ {step.instrument}: {step.matched:,} bins match ({step.rate:.1%} of the smaller "
-            f"side), {step.rows:,} rows"
-            for step in self.joins
-        ]
+        lines += [step.line() for step in self.joins]
         lines.append(
             f"{self.bins:,} bins of {self.spacing:g} m in {self.holes:,} holes, "
             f"{self.lithologies:,} lithologies"
@@ -106,23 +116,37 @@ class BinReport:
 
 
 def join_instruments(
-    parts: Mapping[str, Sequence[Accumulated]], how: str, min_match: float
+    parts: Mapping[str, Sequence[Accumulated]],
+    how: str,
+    min_match: float,
+    *,
+    spacing: float = 0.2,
+    tolerance: float = 0.0,
 ) -> tuple[pl.DataFrame, tuple[JoinStep, ...]]:
     """Join the bins of all instruments on hole and bin index, in the order of ``parts``.
 
+    With ``how`` "nearest", bins at most ``tolerance`` m apart are paired as `pair_nearest` does;
+    the rows are those of the first instrument, and ``bin_CODE`` are the bins of the others.
     Raises DataError if less than ``min_match`` of the bins of the smaller side match: the names
     of the holes, or their depths, are then not those of the same holes.
     """
+    nearest = how == "nearest"
     steps: list[JoinStep] = []
     first, *others = parts
     joined = _of_one_instrument(parts[first])
     for code in others:
         left, bins = joined, _of_one_instrument(parts[code])
-        joined = left.join(bins, on=KEY, how="inner" if how == "inner" else "full", coalesce=True)
+        right = bins.height
+        if nearest:
+            pairs = pair_nearest(left, bins, int(tolerance / spacing + 1e-9))
+            bins = bins.rename({"bin": f"bin_{code}"})
+            bins = bins.join(pairs, left_on=["hole", f"bin_{code}"], right_on=["hole", "other"])
+        kind: Literal["inner", "full"] = "full" if how == "outer" else "inner"
+        joined = left.join(bins, on=KEY, how=kind, coalesce=True)
         # Keys are unique on both sides, so that the sizes give the matches.
-        total = left.height + bins.height
-        matched = joined.height if how == "inner" else total - joined.height
-        step = JoinStep(code, left.height, bins.height, matched, joined.height)
+        matched = left.height + right - joined.height if kind == "full" else joined.height
+        reach = tolerance if nearest else None
+        step = JoinStep(code, left.height, right, matched, joined.height, reach)
         if step.rate < min_match:
             what = f"no hole is common: '{left['hole'][0]}' there, '{bins['hole'][0]}' here"
             if common := set(left["hole"]) & set(bins["hole"]):
@@ -134,6 +158,23 @@ def join_instruments(
             raise DataError(what, where=where, hint=hint)
         steps.append(step)
     return joined, tuple(steps)
+
+
+def pair_nearest(first: pl.DataFrame, other: pl.DataFrame, reach: int) -> pl.DataFrame:
+    """Pair bins of the same hole that are at most ``reach`` bins apart, one to one.
+
+    The closest pairs are made first, of equally close ones those with the shallower bin of
+    ``other``. Both have unique rows of ``hole`` and ``bin``; the result has ``hole, bin, other``.
+    """
+    free, pairs = [frame.select(KEY) for frame in (first, other)], []
+    for shift in sorted(range(-reach, reach + 1), key=lambda shift: (abs(shift), shift)):
+        # At one distance a bin can meet one other only, so that keys stay unique.
+        shifted = free[0].with_columns(other=pl.col("bin") + shift)
+        met = shifted.join(free[1], left_on=["hole", "other"], right_on=KEY)
+        free[0] = free[0].join(met, on=KEY, how="anti")
+        free[1] = free[1].join(met, left_on=KEY, right_on=["hole", "other"], how="anti")
+        pairs.append(met)
+    return pl.concat(pairs)
 
 
 def _of_one_instrument(parts: Sequence[Accumulated]) -> pl.DataFrame:
@@ -215,8 +256,9 @@ class BinnedTable:
 def bin_tables(
     paths: Sequence[str | Path],
     *,
-    spacing: float = 0.2,
-    join: Literal["inner", "outer"] = "inner",
+    spacing: float | None = None,
+    join: Literal["inner", "outer", "nearest"] = "inner",
+    tolerance: float | None = None,
     outliers: str | OutlierRule = "plausible",
     label_source: str | None = None,
     min_purity: float = 0.0,
@@ -233,9 +275,13 @@ def bin_tables(
     paths
         Instrument tables (CSV, CSV.gz, Parquet, Feather) in any order; one instrument's together.
     spacing
-        Bin width, m.
+        Bin width, m; by default 0.2, and 0.01 where ``join`` is ``"nearest"``.
     join
-        Keep bins that every instrument (``"inner"``), or any instrument (``"outer"``), has.
+        Keep bins that every instrument (``"inner"``), or any instrument (``"outer"``), has; or
+        pair each bin of the first instrument with the nearest one of every other (``"nearest"``,
+        for samples, which are seldom taken at the same depth), one to one.
+    tolerance
+        How far apart nearest bins may be, m; 0.05 by default.
     outliers
         Which values are no readings: a rule or its name in
         :data:`~variolite.corelogs.OUTLIER_RULES`.
@@ -262,12 +308,23 @@ def bin_tables(
     """
     rule = outlier_rule(outliers)
     wanted = _levels(levels)
+    nearest = join == "nearest"
+    if tolerance is not None and not nearest:
+        raise DataError("is for join='nearest'", where="tolerance", hint="leave it out")
+    spacing = (0.01 if nearest else 0.2) if spacing is None else spacing
+    tolerance = 0.05 if tolerance is None else tolerance
     if not 0 < spacing < float("inf"):
         raise DataError(f"a bin of {spacing} m", where="spacing", hint="give a positive width in m")
     if not 0 <= min_purity <= 1:
         hint = "give a share between 0 and 1"
         raise DataError(f"a purity of {min_purity}", where="min_purity", hint=hint)
-    choices = {"join": (join, "inner", "outer"), "unlabelled": (unlabelled, "drop", "keep")}
+    if nearest and not spacing <= tolerance < 100 * spacing:
+        what, hint = f"{tolerance} m with bins of {spacing} m", "give 1 to 100 bins"
+        raise DataError(what, where="tolerance", hint=hint)
+    choices = {
+        "join": (join, "inner", "outer", "nearest"),
+        "unlabelled": (unlabelled, "drop", "keep"),
+    }
     for option, (value, *known) in choices.items():
         if value not in known:
             hint = f"choose {' or '.join(known)}"
@@ -291,7 +348,7 @@ def bin_tables(
     if progress is not None:
         progress(sum(sizes), sum(sizes), "joining")
     parts = {code: group for code, group in parts.items() if group}
-    joined, steps = join_instruments(parts, join, min_match)
+    joined, steps = join_instruments(parts, join, min_match, spacing=spacing, tolerance=tolerance)
     before = joined.height
     if rule.applies_to == "bins":
         for name in rule.ranges.keys() & set(joined.columns):
@@ -304,7 +361,11 @@ def bin_tables(
         for part in group
     )
     labels = label_bins(described, min_purity=min_purity)
-    joined = joined.join(labels, on=KEY, how="left", maintain_order="left")
+    # Paired samples of the describing instrument lie in bins of their own.
+    own = f"bin_{label_source}" if f"bin_{label_source}" in joined.columns else "bin"
+    joined = joined.join(
+        labels, left_on=["hole", own], right_on=KEY, how="left", maintain_order="left"
+    )
     if joined.is_empty():
         hint = "use join='outer', or another outlier rule"
         raise DataError("no bin is left", where=f"{join} join of {', '.join(parts)}", hint=hint)

@@ -21,6 +21,7 @@ class Join(StrEnum):
 
     inner = "inner"
     outer = "outer"
+    nearest = "nearest"
 
 
 @app.callback()
@@ -35,10 +36,18 @@ def bin_(
         list[Path], typer.Argument(metavar="TABLES...", help="Instrument tables, LIMS layout.")
     ],
     out: Out,
-    spacing: Annotated[float, typer.Option(help="Bin width in m.")] = 0.2,
-    join: Annotated[Join, typer.Option(help="Bins that every, or any, instrument has.")] = (
-        Join.inner
-    ),
+    spacing: Annotated[
+        float | None, typer.Option(help="Bin width in m: 0.2, or 0.01 with --join nearest.")
+    ] = None,
+    join: Annotated[
+        Join,
+        typer.Option(
+            help="Bins that every, or any, instrument has; or samples paired with the nearest."
+        ),
+    ] = Join.inner,
+    tolerance: Annotated[
+        float | None, typer.Option(help="How far apart paired samples may be, in m: 0.05.")
+    ] = None,
     outliers: Annotated[
         str, typer.Option(help="Implausible readings: plausible, none, lily_v1 or lily_v2.")
     ] = "plausible",
@@ -68,6 +77,7 @@ def bin_(
             tables,
             spacing=spacing,
             join=join.value,
+            tolerance=tolerance,
             outliers=outliers,
             min_purity=min_purity,
             unlabelled="keep" if keep_unlabelled else "drop",
