@@ -40,12 +40,17 @@ from variolite.corelogs import LevelChooser, label_levels
 from variolite.recipe import load_recipe
 from variolite.records import Records, Split, read_table, split_groups
 from variolite.scoring.baselines import unsupervised_baselines
-from variolite.scoring.clustering import ClusteringPlan, Representation, evaluate_clustering
+from variolite.scoring.clustering import (
+    ClusteringPlan,
+    Representation,
+    draw,
+    evaluate_clustering,
+)
 from variolite.scoring.evaluation import Evaluation, hold_out
 from variolite.scoring.kept_clusters import active_dimensions, active_means
 from variolite.scoring.supervised import CLASSIFIERS, evaluate_supervised
 from variolite.scoring.tabular_run import logs_of, plain_autoencoder
-from variolite.training import fit_tabular, members_for
+from variolite.training import TabularModel, fit_tabular, members_for
 from variolite.training.run import Prepared, prepare
 
 RECIPES = ("v1", "v2", "v2_1", "v2_5", "v2_6", "v2_6_6", "default")
@@ -225,9 +230,7 @@ def _train(
     """Train one recipe with all seeds at once; the default brings the plain autoencoder too."""
     recipe = load_recipe(f"corelogs/{name}")
     training = prepared.part("train")
-    if len(training) > train_rows:
-        drawn = np.random.default_rng(0).choice(len(training), train_rows, replace=False)
-        training = training.take(np.sort(drawn))
+    training = training.take(draw(np.random.default_rng(0), len(training), train_rows))
     validation, test, known = prepared.part("validation"), prepared.part("test"), _known(prepared)
     members = members_for(recipe.training, recipe.model, seeds=SEEDS)
     fitted = fit_tabular(
@@ -237,15 +240,19 @@ def _train(
         parts = {"train": training, "validation": validation}
         plain = plain_autoencoder(fitted.model, recipe, parts)
         representations["autoencoder"] = Representation(plain.encode(known), plain.encode(test))
-    last = fitted.history[-1]
-    best = np.min([record.val_monitored for record in fitted.history], axis=0)
     note = (
-        f"{len(fitted.history)} epochs, active {last.active_units}, "
-        f"best monitored {np.round(best, 3).tolist()}"
+        f"{len(fitted.history)} epochs, active {fitted.history[-1].active_units}, "
+        f"best monitored {np.round(fitted.best, 3).tolist()}"
     )
-    active = active_dimensions(fitted.model, training)
-    latents = (active_means(fitted.model, part, active) for part in (known, test))
-    return Representation(*latents), note
+    return latents_of(fitted.model, training, known, test), note
+
+
+def latents_of(
+    model: TabularModel, training: Records, known: Records, test: Records
+) -> Representation:
+    """Active latents of the rows that clusterings are fitted on, and of those scored."""
+    active = active_dimensions(model, training)
+    return Representation(*(active_means(model, part, active) for part in (known, test)))
 
 
 def main() -> None:
