@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from variolite.errors import RecipeError, SchemaError, nearest
 from variolite.fields import FIELDS, field_of_kind
-from variolite.records import Column, Schema
+from variolite.records import Column, DepthContext, Schema
 from variolite.records.schema import BadHole
 from variolite.strict_yaml import load_yaml, read_yaml
 
@@ -85,6 +85,7 @@ class ModelSpec(Spec):
     minimise squared error + beta_s * KL, both summed over columns, mean
     sigma2 = beta_s / 2 at beta 1. ``shift`` group takes from the inputs what
     moves all rows of one group, such as the calibration of a well's tools.
+    ``context`` shows the encoder the rows around each row of a hole.
     """
 
     latent: Positive = 10
@@ -96,6 +97,7 @@ class ModelSpec(Spec):
     variance: Literal["fixed", "feature", "row"] = "feature"
     sigma2: Annotated[float, Field(gt=0.0)] | None = None
     shift: Literal["none", "group"] = "none"
+    context: DepthContext | None = None
 
     @model_validator(mode="after")
     def _sigma2_with_fixed_variance(self) -> Self:
@@ -112,6 +114,27 @@ class PlateauSpec(Spec):
 
     factor: Share = 0.5
     patience: Positive = 5
+
+
+class MaskingSpec(Spec):
+    """Observed values that a training step hides from the encoder, and asks the decoder for.
+
+    ``kind`` value hides every value with the probability ``share``; sensor hides ``columns``, or
+    one column at random, in that share of the rows; hole hides every column of every group with
+    that probability, drawn anew in each epoch. The ``likelihood`` is of all observed values, so
+    that the network learns to infer what is hidden, or of the visible ones alone.
+    """
+
+    kind: Literal["value", "sensor", "hole"]
+    share: Share
+    columns: tuple[str, ...] = ()
+    likelihood: Literal["observed", "visible"] = "observed"
+
+    @model_validator(mode="after")
+    def _columns_of_a_sensor(self) -> Self:
+        if self.columns and self.kind != "sensor":
+            raise ValueError("only masking of kind sensor takes columns")
+        return self
 
 
 class TrainingSpec(Spec):
@@ -135,6 +158,7 @@ class TrainingSpec(Spec):
     precision: Literal["auto", "float32"] = "auto"
     seed: Seed = 0
     engine: Literal["auto", "autograd"] = "auto"
+    masking: MaskingSpec | None = None
 
     @model_validator(mode="after")
     def _schedule_fits(self) -> Self:
@@ -229,6 +253,16 @@ class Recipe(BaseRecipe):
     @model_validator(mode="after")
     def _columns_make_a_table(self) -> Self:
         _ = self.table
+        return self
+
+    @model_validator(mode="after")
+    def _settings_name_columns(self) -> Self:
+        masking = self.training.masking
+        for name in masking.columns if masking else ():
+            if name not in self.columns:
+                close = nearest(name, self.columns)
+                hint = f"; did you mean {close}?" if close else ""
+                raise ValueError(f"training.masking names no column of the recipe: {name}{hint}")
         return self
 
     def contents(self) -> dict[str, Any]:

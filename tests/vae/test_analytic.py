@@ -14,12 +14,16 @@ from variolite.vae import AnalyticStep, Architecture, Batch, TabularModule, stac
 PLAIN = Architecture(likelihoods=("gaussian",) * 3, latent=4, encoder=(8, 5), decoder=(5, 8))
 
 
-def _batch(members=1, *, shared=True, masked=False, seed=0):
+def _batch(members=1, *, shared=True, masked=False, hidden=False, seed=0):
     generator = torch.Generator().manual_seed(seed)
     rows = torch.randn((1 if shared else members, 11, 3), generator=generator)
     observed = torch.rand(rows.shape, generator=generator) < 0.7 if masked else None
     numeric = rows if observed is None else rows * observed
-    return Batch(numeric, observed, None, None, torch.randn((members, 11, 4), generator=generator))
+    visible = torch.rand(rows.shape, generator=generator) < 0.7 if hidden else None
+    if hidden and observed is not None:
+        visible &= observed
+    noise = torch.randn((members, 11, 4), generator=generator)
+    return Batch(numeric, observed, None, None, noise, visible=visible)
 
 
 def _compare(module, batch, beta):
@@ -39,7 +43,7 @@ def _compare(module, batch, beta):
 @settings(max_examples=40)
 @given(
     members=st.integers(1, 3),
-    batch=st.fixed_dictionaries({"shared": st.booleans(), "masked": st.booleans()}),
+    batch=st.fixed_dictionaries(dict.fromkeys(["shared", "masked", "hidden"], st.booleans())),
     architecture=st.fixed_dictionaries(
         {"mask_input": st.booleans(), "variance": st.sampled_from(["fixed", "feature"])}
     ),

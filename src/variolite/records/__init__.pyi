@@ -1,3 +1,4 @@
+from .context import DepthContext as DepthContext
 from .files.stacking import Table as Table
 from .files.tables import DataWarning as DataWarning
 from .files.tables import load_table as load_table

@@ -338,6 +338,8 @@ class Records:
         int64 (n,), position in the source table.
     group, order, ids
         str, float64 and str (n,), or None where the table has no such column.
+    context
+        float32 (n, c), what an encoder sees beside the row itself; None without depth context.
     labels
         str (n,) by label column; "" where missing.
     report
@@ -356,6 +358,7 @@ class Records:
     order: NDArray[np.float64] | None = None
     labels: dict[str, NDArray[np.str_]] = field(default_factory=dict)
     ids: NDArray[np.str_] | None = None
+    context: NDArray[np.float32] | None = None
     report: ApplyReport = field(default_factory=ApplyReport)
 
     def __post_init__(self) -> None:

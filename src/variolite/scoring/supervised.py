@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from variolite.records.context import running
 from variolite.scoring.baselines import fill_gaps, pca_whitened
 from variolite.scoring.clustering import draw, score_clusters
 from variolite.scoring.evaluation import Entry, Evaluation, HeldOut
@@ -56,18 +57,10 @@ def with_context(logs: Logs) -> FloatArray:
     if logs.order is None:
         return values
     order = np.lexsort((logs.order, logs.groups))
-    frame = pl.DataFrame(values[order].astype(np.float32)).fill_nan(None)
-    running = [
-        statistic.over("group").name.suffix(f"_{name}_{width}")
-        for width in WINDOWS
-        for name, statistic in (
-            ("mean", pl.exclude("group").rolling_mean(width, min_samples=1, center=True)),
-            ("sd", pl.exclude("group").rolling_std(width, min_samples=1, center=True, ddof=0)),
-        )
-    ]
-    frame = frame.with_columns(group=pl.Series(logs.groups[order])).with_columns(running)
-    found = np.empty((len(order), len(frame.columns) - 1))
-    found[order] = frame.drop("group").fill_null(np.nan).to_numpy()
+    statistics = running(values[order], logs.groups[order], WINDOWS)
+    found = np.empty((len(order), (1 + 2 * len(WINDOWS)) * values.shape[1]))
+    both = [part for pair in zip(*statistics, strict=True) for part in pair]
+    found[order] = np.concatenate([values[order].astype(np.float32), *both], axis=1)
     return found
 
 

@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 from torch import Tensor
 
 from variolite.errors import TrainingError
-from variolite.recipe import ModelSpec, TrainingSpec
+from variolite.recipe import MaskingSpec, ModelSpec, TrainingSpec
 from variolite.records import (
     FittedSchema,
     Records,
@@ -31,7 +31,7 @@ from variolite.records import (
 from variolite.training.device import choose_device, single_thread
 from variolite.training.group_shift import GroupShift
 from variolite.training.loop import Resume, Trained, Validation, train
-from variolite.training.row_batches import Member, TrainingBatches, evaluation_batches
+from variolite.training.row_batches import Masking, Member, TrainingBatches, evaluation_batches
 from variolite.training.row_sampling import AS_TRAINED, SamplingOptions, draw_rows
 from variolite.training.storage import (
     EpochRecord,
@@ -140,8 +140,13 @@ class TabularModel:
         return self.schema.inverse(values)
 
     def prepared(self, records: Records) -> Records:
-        """Return records as the network takes them: less the shift of their group."""
-        return records if self.shift is None else self.shift.removed(records)
+        """Return records as the network takes them, in training and ever after.
+
+        Less the shift of their group, and with depth context where the network sees it.
+        """
+        records = records if self.shift is None else self.shift.removed(records)
+        context = self.module.architecture.context
+        return records if context is None else replace(records, context=context.of(records))
 
     def most_likely(self, records: Records, *, member: int = 0) -> dict[str, NDArray[Any]]:
         """Categories and sets decoded at the posterior mean of one member, (n,) by column."""
@@ -275,7 +280,7 @@ def save_model(folder: Path, model: TabularModel) -> None:
 def description_of(model: TabularModel) -> dict[str, Any]:
     """Return what a model file says beside the weights."""
     return {
-        "architecture": asdict(model.module.architecture),
+        "architecture": _ARCHITECTURE.dump_python(model.module.architecture, mode="json"),
         "members": [asdict(member) for member in model.members],
         "schema": model.schema.to_dict(),
         "provenance": model.provenance,
@@ -355,8 +360,13 @@ def architecture_for(
     spec: ModelSpec,
     latent: int,
     features: Features | None = None,
+    *,
+    masked: bool = False,
 ) -> Architecture:
-    """Sizes that follow from the data, choices that follow from the recipe."""
+    """Sizes that follow from the data, choices that follow from the recipe.
+
+    The encoder is told what is missing if anything is, or is ``masked`` in training.
+    """
     features = features or {}
     return Architecture(
         # The column's own choice, else the recipe's; no numeric column can ask for categorical.
@@ -377,7 +387,8 @@ def architecture_for(
         latent=latent,
         **spec.model_dump(include={"encoder", "decoder", "norm", "dropout", "variance"}),
         fixed_variance=0.25 if spec.sigma2 is None else spec.sigma2,
-        mask_input=not bool(records.observed.all()),
+        mask_input=masked or not bool(records.observed.all()),
+        context=spec.context,
     )
 
 
@@ -409,12 +420,13 @@ def fit_tabular(
     if len(training) < 2:
         hint = "give more data, or a smaller split.test"
         raise TrainingError(f"{len(training)} training rows are left", hint=hint)
-    groups, shift = _groups_of(training, validation), None
-    if model.shift == "group" and (shift := GroupShift.fit(training)) is not None:
-        training = shift.removed(training)
-        validation = validation and shift.removed(validation)
     modules = [
-        TabularModule(architecture_for(schema, training, model, m.latent, features), m.seed)
+        TabularModule(
+            architecture_for(
+                schema, training, model, m.latent, features, masked=spec.masking is not None
+            ),
+            m.seed,
+        )
         for m in members
     ]
     for module in modules:
@@ -424,11 +436,23 @@ def fit_tabular(
     work = sum(p.numel() for p in modules[0].parameters())
     where, reason = choose_device(device, work)
     module = stack(modules).to(where)
+    fitted = TabularModel(
+        schema,
+        module,
+        tuple(members),
+        groups=_groups_of(training, validation),
+        shift=GroupShift.fit(training) if model.shift == "group" else None,
+    )
+    training, validation = fitted.prepared(training), validation and fitted.prepared(validation)
     batch_size = auto_batch_size(len(training)) if spec.batch_size == "auto" else spec.batch_size
     rate = auto_rate(batch_size) if spec.learning_rate == "auto" else spec.learning_rate
     rows = Batch.of(training, where)
-    source = TrainingBatches(rows, members, batch_size, dropout=model.dropout > 0.0)
-    settings = [asdict(module.architecture), spec.model_dump(mode="json"), [*map(asdict, members)]]
+    masking = None if spec.masking is None else _masking(schema, training, spec.masking, where)
+    source = TrainingBatches(
+        rows, members, batch_size, dropout=model.dropout > 0.0, masking=masking
+    )
+    architecture = _ARCHITECTURE.dump_python(module.architecture, mode="json")
+    settings = [architecture, spec.model_dump(mode="json"), [*map(asdict, members)]]
     checkpoints = resume and resume(_fingerprint(training, validation, settings))
     if on_start is not None:
         on_start(
@@ -453,7 +477,7 @@ def fit_tabular(
     module.to("cpu").eval()
     return Fitted(
         **vars(trained),
-        model=TabularModel(schema, module, tuple(members), groups=groups, shift=shift),
+        model=fitted,
         device=reason,
         batch_size=source.batch_size,
         learning_rate=rate,
@@ -468,6 +492,29 @@ def _groups_of(training: Records, validation: Records | None) -> Split | None:
     # An estimator may validate on other rows of the same groups.
     others = spellings(pl.Series(held, dtype=pl.String).unique()).keys() - train
     return Split(tuple(train), tuple(others), ())
+
+
+def _masking(
+    schema: FittedSchema, training: Records, spec: MaskingSpec, device: torch.device
+) -> Masking:
+    names = schema.numeric_names
+    blocks = torch.eye(len(names), dtype=torch.bool)
+    if spec.columns:
+        blocks = torch.tensor([[name in spec.columns for name in names]])
+        if not blocks.any():
+            what = f"the table has none of the columns to mask: {', '.join(spec.columns)}"
+            hint = "name others, or leave training.masking.columns out to mask any one"
+            raise TrainingError(what, where="training.masking", hint=hint)
+    group = np.zeros(len(training), np.int64)
+    if training.group is not None:
+        group = pl.Series(training.group).rank("dense").to_numpy().astype(np.int64) - 1
+    return Masking(
+        spec.kind,
+        spec.share,
+        blocks.to(device),
+        torch.from_numpy(group).to(device),
+        scored=spec.likelihood == "observed",
+    )
 
 
 def _validate(module: TabularModule, rows: Batch, members: Sequence[Member]) -> Validation:
@@ -492,7 +539,9 @@ def _fingerprint(training: Records, validation: Records | None, settings: Sequen
     for records in (training, validation):
         if records is not None:
             arrays = (records.numeric, records.observed, records.category, records.condition)
-            for array in (*arrays, *records.sets.values()):
+            for array in (*arrays, *records.sets.values(), records.context):
+                if array is None:
+                    continue
                 digest.update(np.ascontiguousarray(array).tobytes())
     digest.update(json.dumps(settings).encode())
     return digest.hexdigest()

@@ -114,12 +114,10 @@ class AnalyticStep:
         members = len(beta)
         x = batch.numeric.expand(members, -1, -1)
         rows, latent = x.shape[1], batch.noise.shape[2]
-        observed, inputs = None, x
+        observed = None
         if batch.observed is not None:
             observed = batch.observed.to(x.dtype).expand(members, -1, -1)
-        if self.module.architecture.mask_input:
-            mask = torch.ones_like(x) if observed is None else observed
-            inputs = torch.cat([x, mask], dim=-1)
+        inputs = self.module.encoder_input(batch).expand(members, -1, -1)
         hidden = self.encoder.forward(inputs)  # (M, B, 2L)
         mean, log_variance = hidden[..., :latent], hidden[..., latent:]
         clamped = log_variance.clamp(*LOG_VARIANCE_RANGE)

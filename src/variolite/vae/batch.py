@@ -21,7 +21,8 @@ class Batch:
     """Rows on the device of the model: all of a table, or those of one step.
 
     Columns have the shape (M or 1, B, columns), 1 where all members see the same rows; the
-    optional ones are None where there are no such columns, ``observed`` where all values are.
+    optional ones are None where there are no such columns, ``observed`` where all values are,
+    ``visible`` where the encoder sees all that was observed.
     """
 
     numeric: Tensor  # transformed values, 0 where missing
@@ -32,6 +33,8 @@ class Batch:
     noise: Tensor = field(default_factory=lambda: torch.empty(0))
     generators: Sequence[torch.Generator] = ()  # one per member where dropout is on
     sets: tuple[Tensor, ...] = ()  # codes of members, -1 behind the last
+    context: Tensor | None = None  # what the encoder sees of the rows around
+    visible: Tensor | None = None  # True where a value was observed and is not hidden
 
     @classmethod
     def of(cls, records: Records, device: torch.device) -> Batch:
@@ -46,6 +49,7 @@ class Batch:
             category=put(records.category) if records.category.shape[1] else None,
             condition=put(records.condition) if records.condition.shape[1] else None,
             sets=tuple(put(codes) for codes in records.sets.values()),
+            context=None if records.context is None else put(records.context),
         )
 
     def __len__(self) -> int:
@@ -77,7 +81,12 @@ class Batch:
         noise: Tensor,
         generators: Sequence[torch.Generator],
     ) -> Batch:
-        others = (self.observed, self.category, self.condition)
-        observed, category, condition = (None if v is None else change(v) for v in others)
-        sets = tuple(change(codes) for codes in self.sets)
-        return Batch(change(self.numeric), observed, category, condition, noise, generators, sets)
+        optional = ("observed", "category", "condition", "context", "visible")
+        values = ((name, getattr(self, name)) for name in optional)
+        return Batch(
+            numeric=change(self.numeric),
+            noise=noise,
+            generators=generators,
+            sets=tuple(change(codes) for codes in self.sets),
+            **{name: None if value is None else change(value) for name, value in values},
+        )

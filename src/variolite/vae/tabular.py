@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad, softplus
 
 from variolite.errors import TrainingError
+from variolite.records import DepthContext
 from variolite.vae.batch import Batch
 from variolite.vae.distributions import (
     Categorical,
@@ -61,7 +62,7 @@ class Architecture:
     ``variance`` is ``fixed`` where sigma^2 is given (``fixed_variance``, transformed units),
     ``feature`` for a learned one per column, ``row``
     where the decoder gives one for every value; of Student-t columns it is the squared scale.
-    ``mask_input`` shows the encoder which values were observed.
+    ``mask_input`` shows the encoder which values were observed, ``context`` the rows around.
     """
 
     likelihoods: tuple[Likelihood, ...]
@@ -76,6 +77,7 @@ class Architecture:
     variance: Variance = "feature"
     fixed_variance: float = 0.25
     mask_input: bool = False
+    context: DepthContext | None = None
 
     @property
     def numeric(self) -> int:
@@ -104,6 +106,7 @@ class TabularModule(nn.Module):
             Embedding(levels, EMBEDDING_SIZE, generator) for levels in a.category_levels
         )
         inputs = a.numeric * (2 if a.mask_input else 1)
+        inputs += a.numeric * a.context.per_column if a.context else 0
         inputs += EMBEDDING_SIZE * len(a.category_levels) + SIZE * len(a.sets) + a.condition
         outputs = a.numeric_outputs + sum(a.category_levels) + SIZE * len(a.sets)
         self.encoder, self.decoder = (
@@ -132,11 +135,21 @@ class TabularModule(nn.Module):
 
     def infer(self, batch: Batch) -> Posterior:
         """Posterior of the rows of a batch."""
-        inputs = [batch.numeric]
+        inputs = self.encoder_input(batch)
+        mean, log_variance = self.encoder(inputs, batch.generators).chunk(2, dim=-1)
+        return Posterior(mean, log_variance)
+
+    def encoder_input(self, batch: Batch) -> Tensor:
+        """All that the encoder sees of the rows of a batch, (M or 1, B, inputs)."""
+        visible = batch.observed if batch.visible is None else batch.visible
+        # What was not observed is zero already.
+        numeric = batch.numeric if batch.visible is None else batch.numeric * batch.visible
+        inputs = [numeric]
         if self.architecture.mask_input:
-            observed = batch.observed
-            ones = torch.ones_like(batch.numeric)
-            inputs.append(ones if observed is None else observed.to(batch.numeric.dtype))
+            ones = torch.ones_like(numeric)
+            inputs.append(ones if visible is None else visible.to(numeric.dtype))
+        if batch.context is not None:
+            inputs.append(batch.context)
         if batch.category is not None:
             inputs += [e(batch.category[..., i]) for i, e in enumerate(self.embeddings)]
         inputs += [column.encode(c) for column, c in zip(self.set_columns, batch.sets, strict=True)]
@@ -145,9 +158,8 @@ class TabularModule(nn.Module):
         if len(inputs) > 1:
             # Embeddings differ between members (M, B, 8), other columns may be shared (1, B, D).
             members = max(part.shape[0] for part in inputs)
-            inputs = [torch.cat([part.expand(members, -1, -1) for part in inputs], dim=-1)]
-        mean, log_variance = self.encoder(inputs[0], batch.generators).chunk(2, dim=-1)
-        return Posterior(mean, log_variance)
+            return torch.cat([part.expand(members, -1, -1) for part in inputs], dim=-1)
+        return numeric
 
     def generate(
         self, z: Tensor, condition: Tensor | None = None, generators: Sequence[torch.Generator] = ()
