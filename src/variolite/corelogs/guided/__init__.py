@@ -1,0 +1,1 @@
+"""Classes of a whole field from a few labelled wells."""

@@ -1,0 +1,154 @@
+"""The classifier of a guided run: fitted after the model, kept in the run, applied to any well."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import polars as pl
+import safetensors
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from variolite.corelogs.guided.classifier import (
+    Groundwork,
+    Head,
+    LeftOut,
+    WellClassifier,
+    fit_classifier,
+)
+from variolite.corelogs.guided.views import Wells
+from variolite.errors import DataError, RunFolderError
+from variolite.records import Records, write_bytes_atomic
+from variolite.scoring.intervals import FloatArray
+from variolite.training import RunFolder, TabularModel
+from variolite.training.run import Prepared
+
+
+def wells_of(model: TabularModel, records: Records) -> Wells:
+    """Whole wells as a classifier gets them: gaps filled by the first member of the model."""
+    numeric = records.numeric.astype(np.float64)
+    if not records.observed.all():
+        decoded = model.only(0).reconstruct(records)[0]
+        for i, name in enumerate(model.schema.numeric_names):
+            gaps = ~records.observed[:, i]
+            numeric[gaps, i] = model.schema.numeric[name].evaluate(decoded[gaps, i])[0]
+    shifts = np.zeros_like(numeric) if model.shift is None else model.shift.shifts(records)
+    groups = np.zeros(len(numeric), "U1") if records.group is None else records.group
+    return Wells.of(numeric, np.asarray(shifts, np.float64), groups, records.order)
+
+
+def labels_of(records: Records) -> NDArray[np.str_]:
+    """Labels of the rows (n,) by their first label column, "" where there is none."""
+    return next(iter(records.labels.values()), np.full(len(records), "", "U1"))
+
+
+def fit_guided(run: RunFolder, prepared: Prepared, note: Callable[[str], None]) -> WellClassifier:
+    """Learn from the logs of all wells and from the labels outside the held-out ones.
+
+    Where no held-out row has a label, the logs of held-out wells are learnt from as well.
+    DataError if no row has a label, or all have the same.
+    """
+    model, records = run.model(), prepared.records
+    assert records.group is not None  # the split has checked
+    test = prepared.split.rows(records.group)["test"]
+    labels = labels_of(records)
+    if (labels[test] != "").any():
+        rest = np.setdiff1d(np.arange(len(records)), test)
+        records, labels = records.take(rest), labels[rest]
+    require_labels(labels)
+    seed = run.recipe().training.seed
+    classifier = fit_classifier(wells_of(model, records), labels, seed=seed)
+    _save(run, classifier)
+    for line in _lines(classifier):
+        note(line)
+    return classifier
+
+
+def require_labels(labels: NDArray[np.str_]) -> None:
+    """Raise a DataError unless labels (n,), "" for none, are of two classes at least."""
+    classes = np.unique(labels[labels != ""])
+    if len(classes) >= 2:
+        return
+    what = f"all labels are {classes[0]!r}" if len(classes) else "no row has a label"
+    hint = "give --labels FILE (well, top, base, lithology), or map a column of labels with --map "
+    raise DataError(what, where="labels", hint=hint + "lithology=COLUMN")
+
+
+def _lines(classifier: WellClassifier) -> list[str]:
+    accuracy = classifier.left_out.accuracy
+    if not accuracy:
+        return ["one labelled well: how well others are named cannot be estimated"]
+    values = np.array([*accuracy.values()])
+    worst = min(accuracy, key=lambda name: accuracy[name])
+    line = f"{len(values)} labelled wells, each named by the others: {values.mean():.0%} of rows "
+    return [f"{line}right (least {accuracy[worst]:.0%}, {worst})"]
+
+
+def class_columns(classifier: WellClassifier, probabilities: FloatArray) -> dict[str, pl.Series]:
+    """What `cluster` writes about the classes of rows, from probabilities [n, K]."""
+    best = probabilities.argmax(1)
+    columns = {
+        "class": pl.Series(np.array(classifier.classes)[best]),
+        "class_probability": pl.Series(probabilities.max(1)),
+    }
+    named = zip(classifier.classes, probabilities.T, strict=True)
+    return columns | {f"probability:{name}": pl.Series(values) for name, values in named}
+
+
+# The file: arrays by place, and what is no array beside them.
+
+
+def _save(run: RunFolder, classifier: WellClassifier) -> None:
+    arrays: dict[str, NDArray[Any]] = {}
+    for view, (ground, head) in enumerate(
+        zip(classifier.groundwork, classifier.heads, strict=True)
+    ):
+        for part in (ground, head):
+            for name, value in vars(part).items():
+                several = value if isinstance(value, tuple) else (value,)
+                arrays |= {f"{view}.{name}.{i}": own for i, own in enumerate(several)}
+    meta = {
+        "format": 1,
+        "classes": classifier.classes,
+        "views": len(classifier.groundwork),
+        "accuracy": dict(classifier.left_out.accuracy),
+        "temperature": classifier.left_out.temperature,
+    }
+    contiguous = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
+    content = safetensors.numpy.save(contiguous, metadata={"variolite": json.dumps(meta)})
+    write_bytes_atomic(run.classifier_file, content)
+
+
+def load_classifier(run: RunFolder) -> WellClassifier | None:
+    """Read the classifier of a run, None where it is not guided; RunFolderError if damaged."""
+    path = run.whole(run.classifier_file)
+    if not path.is_file():
+        return None
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            meta = json.loads(file.metadata()["variolite"])
+            arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+
+        def several(view: int, name: str) -> tuple[NDArray[Any], ...]:
+            count = sum(key.startswith(f"{view}.{name}.") for key in arrays)
+            return tuple(arrays[f"{view}.{name}.{i}"] for i in range(count))
+
+        ground, heads = [], []
+        for view in range(meta["views"]):
+            one = {
+                n: arrays[f"{view}.{n}.0"] for n in ("mean", "axes", "centre", "scale", "spread")
+            }
+            ground.append(Groundwork(**one, clusters=several(view, "clusters")))
+            one = {n: arrays[f"{view}.{n}.0"] for n in ("slopes", "intercepts")}
+            heads.append(Head(**one, shares=several(view, "shares")))
+        left_out = LeftOut(meta["accuracy"], float(meta["temperature"]))
+        return WellClassifier(tuple(meta["classes"]), tuple(ground), tuple(heads), left_out)
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise RunFolderError(
+            f"the classifier is damaged ({type(error).__name__})",
+            where=str(path),
+            hint="copy the run folder again, or run `variolite fit` again",
+        ) from None

@@ -1,0 +1,104 @@
+"""Logs of whole wells, freed in three ways of what differs between wells, with their context.
+
+Instruments, calibration and mud shift the logs of a well; so do the rocks it meets. No single
+correction separates the two, so that three are made and their results averaged: half of the
+well's median; a quarter of the median with a quarter of a slow trend along depth; and a quarter
+of the median with half of the shift that a mixture of all wells infers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from variolite.scoring.intervals import FloatArray, IntArray
+
+# Share of the well's median, of its slow trend and of its inferred shift that is subtracted.
+CORRECTIONS = ((0.5, 0.0, 0.0), (0.25, 0.25, 0.0), (0.25, 0.0, 0.5))
+WINDOWS = (5, 21, 81)  # rows
+TREND = 1_501  # rows
+_LEAST_DEVIATION = 0.05  # added before the logarithm, in standard deviations of a log
+
+
+@dataclass(frozen=True)
+class Wells:
+    """Logs [n, d] of whole wells without gaps, sorted by well and depth.
+
+    ``shifts`` [n, d] are those that a mixture of all wells infers for the well of each row.
+    ``first`` and ``end`` [n] bound the rows of each row's well; ``place`` [n] is where a row
+    stood before sorting. Without an order there is no context, and ``ordered`` is False.
+    """
+
+    values: FloatArray
+    shifts: FloatArray
+    groups: NDArray[np.str_]
+    first: IntArray
+    end: IntArray
+    place: IntArray
+    ordered: bool
+
+    @classmethod
+    def of(
+        cls,
+        values: FloatArray,
+        shifts: FloatArray,
+        groups: NDArray[np.str_],
+        order: NDArray[np.float64] | None,
+    ) -> Wells:
+        """Sort rows; those without a depth come last in their well."""
+        codes = np.unique(groups, return_inverse=True)[1]
+        keys = (codes,) if order is None else (order, codes)
+        place = np.lexsort(keys)
+        codes = codes[place]
+        starts = np.flatnonzero(np.r_[True, codes[1:] != codes[:-1]])
+        ends = np.r_[starts[1:], len(codes)]
+        lengths = ends - starts
+        first, end = np.repeat(starts, lengths), np.repeat(ends, lengths)
+        rows = (part[place] for part in (values, shifts, groups))
+        return cls(*rows, first, end, place, order is not None)
+
+    def medians(self) -> FloatArray:
+        """Median of each log in the well of every row, [n, d]."""
+        starts = np.unique(self.first)
+        ends = self.end[starts]
+        found = [np.median(self.values[a:b], axis=0) for a, b in zip(starts, ends, strict=True)]
+        return np.repeat(np.reshape(found, (-1, self.values.shape[1])), ends - starts, axis=0)
+
+    def running(
+        self, values: FloatArray, width: int, rows: IntArray | None = None
+    ) -> tuple[FloatArray, FloatArray]:
+        """Mean and deviation over ``width`` rows of a well around each of ``rows``, [m, d] each.
+
+        Differences of cumulative sums: the cost does not depend on the width.
+        """
+        at = np.arange(len(values)) if rows is None else rows
+        low = np.maximum(at - width // 2, self.first[at])
+        high = np.minimum(at + width // 2 + 1, self.end[at])
+        count = (high - low)[:, None]
+        sums = np.zeros((2, len(values) + 1, values.shape[1]))
+        np.cumsum(values, axis=0, out=sums[0, 1:])
+        np.cumsum(np.square(values), axis=0, out=sums[1, 1:])
+        mean, square = (sums[:, high] - sums[:, low]) / count
+        return mean, np.sqrt(np.maximum(square - mean * mean, 0.0))
+
+    def corrected(self) -> list[FloatArray]:
+        """Return the logs less each of the three corrections, [n, d] each."""
+        medians, shifts = self.medians(), self.shifts
+        trend = self.running(self.values, TREND)[0] if self.ordered else medians
+        return [self.values - (a * medians + b * trend + c * shifts) for a, b, c in CORRECTIONS]
+
+    def context(self, values: FloatArray, rows: IntArray) -> FloatArray:
+        """Return what surrounds each of ``rows`` [m]: [m, 5 d], or [m, 0] without an order.
+
+        The mean over 21 less that over 81 rows, the mean over 81, and the logarithms of the
+        deviations over 5, 21 and 81.
+        """
+        if not self.ordered:
+            return np.empty((len(rows), 0))
+        means, deviations = zip(
+            *(self.running(values, width, rows) for width in WINDOWS), strict=True
+        )
+        logarithms = [np.log(deviation + _LEAST_DEVIATION) for deviation in deviations]
+        return np.hstack([means[1] - means[2], means[2], *logarithms])
