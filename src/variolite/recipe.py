@@ -224,7 +224,8 @@ class Recipe(BaseRecipe):
     """A run, from the columns it needs to the clusters it ends with.
 
     ``columns`` are keyed by meaning (``bulk_density``); a table binds its own
-    names to them through aliases or a mapping.
+    names to them through aliases or a mapping. ``guided`` learns the classes of
+    the first label column too, from groups that have labels.
     """
 
     kind: Literal["tabular"] = "tabular"
@@ -237,6 +238,7 @@ class Recipe(BaseRecipe):
     model: ModelSpec = ModelSpec()
     training: TrainingSpec = TrainingSpec()
     clustering: ClusteringSpec = ClusteringSpec()
+    guided: bool = False
 
     @field_validator("columns", mode="before")
     @classmethod

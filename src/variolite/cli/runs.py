@@ -105,6 +105,14 @@ def fit(
     out: Annotated[Path, typer.Option("--out", metavar="RUN", help="Run folder to write.")],
     overrides: Overrides = None,
     mapping: Mapping = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Table of what was read in a few wells: well, top, base, lithology, or well, "
+            "depth, lithology. For corelogs/guided, which learns the classes of all wells from it.",
+        ),
+    ] = None,
     members: Annotated[
         int | None,
         typer.Option(

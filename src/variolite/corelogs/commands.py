@@ -1,4 +1,4 @@
-"""``variolite corelogs``: instrument tables to one table."""
+"""``variolite corelogs``: instrument tables to one table, and the wells to label next."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from typing import Annotated
 
 import typer
 
-from variolite.arguments import Out, keep_inputs
+from variolite.arguments import Data, Json, Mapping, Out, Run, keep_inputs, one_or_many
 from variolite.progress import ConsoleProgress
 
 PROGRESS = ConsoleProgress()
 
-app = typer.Typer(help="Boreholes: instrument tables to one binned table.", no_args_is_help=True)
+app = typer.Typer(
+    help="Boreholes: instrument tables to one binned table, wells to label.", no_args_is_help=True
+)
 
 
 class Join(StrEnum):
@@ -22,12 +24,6 @@ class Join(StrEnum):
     inner = "inner"
     outer = "outer"
     nearest = "nearest"
-
-
-@app.callback()
-def _boreholes() -> None:
-    # With a callback typer keeps `bin` a subcommand, although it is the only one so far.
-    pass
 
 
 @app.command("bin")
@@ -88,3 +84,30 @@ def bin_(
     for line in binned.report.lines():
         PROGRESS.note(line)
     typer.echo(str(out))
+
+
+@app.command("suggest-well")
+def suggest_well(
+    run: Run,
+    data: Data,
+    number: Annotated[
+        int, typer.Option("-n", "--number", metavar="N", min=1, help="How many wells to suggest.")
+    ] = 1,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Picks of the wells labelled so far, as `fit --labels` takes them."
+        ),
+    ] = None,
+    mapping: Mapping = None,
+    as_json: Json = False,
+) -> None:
+    """Suggest which wells to label next: those whose rocks stand for the most other wells.
+
+    Wells with labels, in the table or in --labels, count as labelled. A guided run also says
+    what accuracy to expect with more labelled wells.
+    """
+    from variolite.corelogs.guided.suggest_command import suggestions
+
+    found = suggestions(run, one_or_many(data), number, labels, mapping or (), PROGRESS)
+    typer.echo(found.to_json() if as_json else "\n".join(found.lines()))

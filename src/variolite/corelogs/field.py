@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from variolite.arguments import parse_mapping
+from variolite.errors import DataError
 from variolite.fields import Deferred, Paths
 from variolite.progress import Progress
 from variolite.recipe import Recipe, recipe_to_yaml
@@ -19,7 +20,7 @@ from variolite.training.row_commands import (
 )
 
 if TYPE_CHECKING:
-    from variolite.records import Records, Schema
+    from variolite.records import Records, Schema, Table
     from variolite.scoring import Health, Scorecard
     from variolite.training import RunFolder, TabularModel
     from variolite.training.run import Prepared
@@ -36,13 +37,19 @@ DEMO_SETTINGS = (
 def _clusters(
     model: TabularModel, records: Records, _: Schema, run: RunFolder, member: int
 ) -> Columns:
-    """Cluster by the clustering that the run keeps."""
+    """Cluster by the clustering that the run keeps; a guided run names classes too."""
     import polars as pl
 
+    from variolite.corelogs.guided.run import class_columns, load_classifier, wells_of
     from variolite.scoring.kept_clusters import load_clusters
 
     clusters = load_clusters(run)
-    return {"cluster": pl.Series(clusters.predict(model.encode(records)[0], member))}
+    columns = {"cluster": pl.Series(clusters.predict(model.encode(records)[0], member))}
+    classifier = load_classifier(run)
+    if classifier is None:
+        return columns
+    found = class_columns(classifier, classifier.probabilities(wells_of(model, records)))
+    return found | columns
 
 
 class Corelogs:
@@ -68,13 +75,16 @@ class Corelogs:
         progress: Progress,
         *,
         mapping: Sequence[str] = (),
+        labels: Path | None = None,
         members: int = 1,
         device: str = "auto",
         restart: bool = False,
     ) -> RunFolder:
-        """Train, then cluster the latents of the training groups."""
+        """Train, then cluster the latents of the training groups; learn classes if guided."""
         bound = parse_mapping(mapping, recipe.columns)
+        load, bound = _loader(recipe, labels, bound, progress)
         # Late, so that a mistake above is reported without the seconds that torch takes.
+        from variolite.corelogs.guided.run import fit_guided
         from variolite.scoring.kept_clusters import fit_clusters, load_clusters
         from variolite.training import RunFolder
         from variolite.training.device import choose_device
@@ -82,7 +92,7 @@ class Corelogs:
 
         choose_device(device, 0)
         run = RunFolder(out)
-        prepared = None if restart else _trained(run, recipe, data, bound, progress)
+        prepared = None if restart else _trained(run, recipe, data, bound, load, progress)
         if prepared is None:
             run, prepared = train_run(
                 recipe,
@@ -92,6 +102,7 @@ class Corelogs:
                 seeds=members,
                 device=device,
                 restart=restart,
+                load=load,
                 progress=progress,
             )
         if run.clusters_file.is_file():
@@ -99,6 +110,9 @@ class Corelogs:
         else:
             with progress.stage("clustering the latents of the training groups") as step:
                 clusters = fit_clusters(run, prepared.part("train"), step)
+        if recipe.guided and not run.classifier_file.is_file():
+            with progress.stage("learning the classes of the labelled groups"):
+                fit_guided(run, prepared, progress.note)
         run.seal_fit()
         progress.note(f"{clusters.k} clusters ({clusters.algorithm}, k by {clusters.rule})")
         return run
@@ -210,17 +224,42 @@ class Corelogs:
 FIELD = Corelogs()
 
 
+def _loader(
+    recipe: Recipe, labels: Path | None, mapping: dict[str, str], progress: Progress
+) -> tuple[Callable[..., Table], dict[str, str]]:
+    """Return what reads the table, with labels of a file where given, and the mapping for it."""
+    from variolite.records import load_table
+
+    if labels is None:
+        return load_table, mapping
+    table = recipe.table
+    if not recipe.guided or not table.labels:
+        hint = "use corelogs/guided, or a recipe with `guided: true` and a label column"
+        raise DataError("this recipe learns no labels", where=f"--labels {labels}", hint=hint)
+    from variolite.corelogs.guided.picks import PICKED, loader_with, read_picks
+
+    picks = read_picks(labels, table)
+    load = loader_with(picks, table, mapping, progress.note)
+    return load, mapping | {table.labels[0].name: PICKED}
+
+
 def _trained(
-    run: RunFolder, recipe: Recipe, data: Paths, mapping: dict[str, str], progress: Progress
+    run: RunFolder,
+    recipe: Recipe,
+    data: Paths,
+    mapping: dict[str, str],
+    load: Callable[..., Table],
+    progress: Progress,
 ) -> Prepared | None:
     """Resume a run of the same recipe and data that was interrupted after it was trained."""
     from variolite.training.run import prepare
 
-    if not run.finished or (run.clusters_file.is_file() and run.sealed):
+    whole = run.clusters_file.is_file() and run.classifier_file.is_file() >= recipe.guided
+    if not run.finished or (whole and run.sealed):
         return None
     if recipe_to_yaml(run.recipe()) != recipe_to_yaml(recipe):
         return None
-    prepared = prepare(recipe, data, mapping=mapping, split=run.split())
+    prepared = prepare(recipe, data, mapping=mapping, split=run.split(), load=load)
     known = run.model().provenance.get("data", {})
     if known.get("fingerprint") != prepared.fingerprint:
         return None

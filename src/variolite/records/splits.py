@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,6 +104,7 @@ def split_groups(
     validation: float = 0.15,
     seed: int = 0,
     stratify: ArrayLike | None = None,
+    training: Collection[str] = (),
 ) -> Split:
     """Draw one split by group.
 
@@ -111,6 +112,7 @@ def split_groups(
     ``test`` and ``validation`` are fractions of the *groups*; every part gets one at least. The
     same names and seed give the same split, whatever the order of the rows. With ``stratify``,
     a label for every row, groups are spread over the parts by the label most frequent in them.
+    Groups in ``training`` are trained on in any case, and the others are drawn from.
 
     SchemaError where there is no group column (None), fewer than three groups or an impossible
     fraction.
@@ -121,6 +123,11 @@ def split_groups(
         what = f"{len(names)} groups ({', '.join(names) or 'none'}) cannot be split: 3 are needed"
         hint = "Choose a group column with more distinct names, or add data from other groups"
         raise SchemaError(what, hint=hint)
+    kept = [name for name in names if name in training]
+    names = [name for name in names if name not in training]
+    if len(names) < 2:
+        what = f"all groups but {len(names)} are to be trained on: none is left to hold out"
+        raise SchemaError(what, hint="Add data of two other groups")
     for part, fraction in (("test", test), ("validation", validation)):
         if not 0 < fraction < 1:
             hint = "Give a fraction of the groups between 0 and 1"
@@ -130,7 +137,7 @@ def split_groups(
         raise SchemaError(what, hint="Their sum must stay below 1")
     count = len(names)
     n_test, n_validation = max(1, round(test * count)), max(1, round(validation * count))
-    while n_test + n_validation > count - 1:
+    while n_test + n_validation > count - (not kept):
         if n_test >= n_validation:
             n_test -= 1
         else:
@@ -149,7 +156,7 @@ def split_groups(
     validated = _evenly_spaced(len(rest), n_validation, rng)
     parts = (rest[~validated], rest[validated], order[tested])
     train, valid, held_out = (tuple(names[i] for i in part) for part in parts)
-    return Split(train, valid, held_out, seed)
+    return Split((*kept, *train), valid, held_out, seed)
 
 
 def _group_text(group: ArrayLike | None) -> NDArray[np.str_]:

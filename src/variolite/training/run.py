@@ -14,9 +14,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy
+import numpy as np
 import polars as pl
 import torch
+from numpy.typing import NDArray
 
 from variolite.fields import name_of
 from variolite.progress import Progress
@@ -24,6 +25,7 @@ from variolite.recipe import BaseRecipe, Recipe, recipe_to_yaml
 from variolite.records import (
     FittedSchema,
     Records,
+    Schema,
     Split,
     Table,
     group_spellings,
@@ -36,6 +38,7 @@ from variolite.records import (
     warn_of_look_alikes,
     write_text_atomic,
 )
+from variolite.records.records import text_values
 from variolite.records.rows import chosen_rows
 from variolite.records.splits import repeated_rows
 from variolite.training.loop import Resume, Trained
@@ -50,6 +53,9 @@ from variolite.training.tabular import (
 )
 
 M = TypeVar("M", bound=Any)
+
+FEW_LABELLED = 12
+"""Labelled groups below which a guided run trains on all of them."""
 
 
 @dataclass
@@ -128,7 +134,7 @@ def environment(device: str) -> dict[str, Any]:
         "variolite": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "numpy": numpy.__version__,
+        "numpy": np.__version__,
         "platform": platform.platform(terse=True),
         "processors": os.cpu_count(),
         "device": device,
@@ -196,6 +202,7 @@ def prepare(
             validation=spec.validation,
             seed=spec.seed,
             stratify=stratify,
+            training=_few_labelled(bound, frame, group) if recipe.guided else (),
         )
     progress.note(
         f"{len(split.train)} training, {len(split.validation)} validation, "
@@ -213,6 +220,18 @@ def prepare(
     name = name_of(data) if named else Path(data).name if isinstance(data, str) else "in memory"
     sources = dict.fromkeys(str(column.source) for column in bound.columns.values())
     return Prepared(schema, records, split, name, _fingerprint(frame.select(list(sources))))
+
+
+def _few_labelled(bound: Schema, frame: pl.DataFrame, group: NDArray[np.str_]) -> set[str]:
+    """Return the groups with labels where these are few: none of them is spared for a score.
+
+    Where nearly all groups have labels there is no other choice.
+    """
+    if not bound.labels:
+        return set()
+    labelled = set(group[text_values(frame[str(bound.labels[0].source)]) != ""].tolist()) - {""}
+    others = set(group.tolist()) - labelled - {""}
+    return labelled if len(labelled) < FEW_LABELLED and len(others) >= 2 else set()
 
 
 def _fingerprint(frame: pl.DataFrame) -> str:

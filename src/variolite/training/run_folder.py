@@ -40,8 +40,9 @@ Model = TypeVar("Model", bound=BaseModel)
 _FOREIGN = (yaml.YAMLError, pl.exceptions.PolarsError, safetensors.SafetensorError)
 _HELD: set[Path] = set()  # runs that this process writes
 
+_BESIDE = ["clusters.safetensors", "classifier.safetensors"]
 _BY_FIT = ["recipe.yaml", "split.json", "history.jsonl", "environment.json"]
-_BY_FIT += [f"model/{name}" for name in (DESCRIPTION, WEIGHTS, "clusters.safetensors")]
+_BY_FIT += [f"model/{name}" for name in (DESCRIPTION, WEIGHTS, *_BESIDE)]
 _BY_SCORE = ["scorecard.json", "health.json", "held_out.parquet"]
 _BY_SCORE += ["training.parquet", "generated.parquet"]
 _BY_SCORE += ["originals.crystals", "reconstructed.crystals", "samples.crystals"]
@@ -75,6 +76,7 @@ class RunFolder:
     training_file = _Part("training.parquet")
     generated_file = _Part("generated.parquet")
     clusters_file = _Part("model/clusters.safetensors")
+    classifier_file = _Part("model/classifier.safetensors")
     page_file = _Part("report.html")
     manifest_file = _Part("manifest.json")
     lock_file = _Part(".variolite.lock")

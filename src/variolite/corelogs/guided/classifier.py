@@ -28,6 +28,7 @@ BLOCK_ROWS = 100_000
 PENALTY = 0.01  # inverse strength of the ridge of the logistic regression
 PRIOR_ROWS = 10.0  # rows that the overall shares count for in a cluster
 WEIGHTS = (0.4, 0.6)  # of logistic regression and clusters in the geometric mean
+PRIOR_WELLS = 5  # wells that the temperature 1 counts for
 _LEAST = 1e-6  # probability: one classifier alone cannot veto a class
 
 
@@ -111,7 +112,7 @@ class Head:
 
     def clustered(self, memberships: Sequence[FloatArray]) -> FloatArray:
         pairs = zip(memberships, self.shares, strict=True)
-        return np.mean([own @ shares for own, shares in pairs], axis=0)
+        return np.asarray(np.mean([own @ shares for own, shares in pairs], axis=0))
 
 
 @dataclass(frozen=True)
@@ -180,11 +181,21 @@ class LeftOut:
     """How well wells are named when their own labels are left out.
 
     ``accuracy`` by well; ``temperature`` is what their log-probabilities are divided by so that
-    they are calibrated.
+    they are calibrated; ``curve`` is the mean accuracy in other wells by number of labelled wells.
     """
 
     accuracy: Mapping[str, float]
     temperature: float
+    curve: Mapping[int, float]
+
+    def expected(self, wells: int) -> float:
+        """Mean accuracy to expect with so many labelled wells: a - b / wells; NaN if unknown."""
+        if len(self.curve) < 2:
+            return float("nan")
+        sizes = np.array([*self.curve])
+        # Larger samples of wells vary less.
+        slope, level = np.polyfit(1.0 / sizes, [*self.curve.values()], 1, w=np.sqrt(sizes))
+        return float(np.clip(level + min(slope, 0.0) / wells, 0.0, 1.0))
 
 
 @dataclass(frozen=True)
@@ -239,35 +250,58 @@ def fit_classifier(wells: Wells, labels: NDArray[np.str_], *, seed: int = 0) -> 
 
 
 FOLDS = 10  # of labelled wells; up to so many are left out one at a time
+SIZES = (1, 2, 3, 5, 8, 12, 20)  # numbers of labelled wells of the learning curve
+DRAWS = 4  # of each size
 
 
 def _leave_out(labelled: _Labelled, classes: int, seed: int) -> LeftOut:
     """Predict labelled wells from the others, each left out once; of one well nothing is known."""
-    from scipy.optimize import minimize_scalar
-
     names, well = np.unique(labelled.wells, return_inverse=True)
     if len(names) < 2:
-        return LeftOut({}, 1.0)
-    fold = np.random.default_rng([seed, 13]).permutation(len(names)) % FOLDS
+        return LeftOut({}, 1.0, {})
+
+    def predict(known: NDArray[np.bool_]) -> FloatArray:
+        """Scores of the rows of other wells than those ``known``, [m]."""
+        heads = _fit_heads(labelled.take(known), classes)
+        return _predict(heads, labelled.take(~known))
+
+    rng = np.random.default_rng([seed, 13])
+    fold = rng.permutation(len(names)) % FOLDS
     joint = np.empty((len(well), classes))
     for k in np.unique(fold):
         apart = fold[well] == k
-        heads = _fit_heads(labelled.take(~apart), classes)
-        joint[apart] = _predict(heads, labelled.take(apart))
-    right = joint.argmax(1) == labelled.codes
+        joint[apart] = predict(~apart)
     counts = np.bincount(well)
-    accuracy = np.bincount(well, weights=right) / counts
-    weight = 1.0 / counts[well]
-    rows = np.arange(len(well))
+    accuracy = np.bincount(well, weights=joint.argmax(1) == labelled.codes) / counts
+    curve = {}
+    for size in (size for size in SIZES if size < len(names)):
+        found = []
+        for _ in range(min(DRAWS, len(names))):
+            known = np.isin(well, rng.choice(len(names), size, replace=False))
+            right = predict(known).argmax(1) == labelled.codes[~known]
+            others = np.setdiff1d(np.arange(len(names)), well[known])
+            by_well = np.bincount(well[~known], weights=right, minlength=len(names)) / counts
+            found.append(by_well[others].mean())
+        curve[size] = float(np.mean(found))
+    temperature = _calibrate(joint, labelled.codes, 1.0 / counts[well], len(names))
+    return LeftOut(dict(zip(names.tolist(), accuracy.tolist(), strict=True)), temperature, curve)
+
+
+def _calibrate(joint: FloatArray, codes: IntArray, weight: FloatArray, wells: int) -> float:
+    """Return the temperature of the highest likelihood of left-out rows, [n, K] scores.
+
+    Few wells say little about it: its logarithm is drawn to zero as if by `PRIOR_WELLS` more.
+    """
+    from scipy.optimize import minimize_scalar
 
     def loss(log_temperature: float) -> float:
         scaled = joint / np.exp(log_temperature)
         peak = scaled.max(1, keepdims=True)
         total = peak[:, 0] + np.log(np.exp(scaled - peak).sum(1))
-        return float(weight @ (total - scaled[rows, labelled.codes]))
+        return float(weight @ (total - scaled[np.arange(len(codes)), codes]))
 
     best = minimize_scalar(loss, bounds=(np.log(0.25), np.log(4.0)), method="bounded")
-    return LeftOut(dict(zip(names.tolist(), accuracy.tolist(), strict=True)), float(np.exp(best.x)))
+    return float(np.exp(best.x * wells / (wells + PRIOR_WELLS)))
 
 
 def _softmax(scores: FloatArray) -> FloatArray:

@@ -35,7 +35,11 @@ def wells_of(model: TabularModel, records: Records) -> Wells:
         for i, name in enumerate(model.schema.numeric_names):
             gaps = ~records.observed[:, i]
             numeric[gaps, i] = model.schema.numeric[name].evaluate(decoded[gaps, i])[0]
-    shifts = np.zeros_like(numeric) if model.shift is None else model.shift.shifts(records)
+    shifts = (
+        np.zeros_like(numeric)
+        if getattr(model, "shift", None) is None
+        else model.shift.shifts(records)
+    )
     groups = np.zeros(len(numeric), "U1") if records.group is None else records.group
     return Wells.of(numeric, np.asarray(shifts, np.float64), groups, records.order)
 
@@ -116,6 +120,7 @@ def _save(run: RunFolder, classifier: WellClassifier) -> None:
         "views": len(classifier.groundwork),
         "accuracy": dict(classifier.left_out.accuracy),
         "temperature": classifier.left_out.temperature,
+        "curve": [*classifier.left_out.curve.items()],
     }
     contiguous = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
     content = safetensors.numpy.save(contiguous, metadata={"variolite": json.dumps(meta)})
@@ -144,7 +149,8 @@ def load_classifier(run: RunFolder) -> WellClassifier | None:
             ground.append(Groundwork(**one, clusters=several(view, "clusters")))
             one = {n: arrays[f"{view}.{n}.0"] for n in ("slopes", "intercepts")}
             heads.append(Head(**one, shares=several(view, "shares")))
-        left_out = LeftOut(meta["accuracy"], float(meta["temperature"]))
+        curve = {int(size): float(value) for size, value in meta["curve"]}
+        left_out = LeftOut(meta["accuracy"], float(meta["temperature"]), curve)
         return WellClassifier(tuple(meta["classes"]), tuple(ground), tuple(heads), left_out)
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
         raise RunFolderError(

@@ -56,8 +56,8 @@ class Wells:
         ends = np.r_[starts[1:], len(codes)]
         lengths = ends - starts
         first, end = np.repeat(starts, lengths), np.repeat(ends, lengths)
-        rows = (part[place] for part in (values, shifts, groups))
-        return cls(*rows, first, end, place, order is not None)
+        ordered = order is not None
+        return cls(values[place], shifts[place], groups[place], first, end, place, ordered)
 
     def medians(self) -> FloatArray:
         """Median of each log in the well of every row, [n, d]."""
