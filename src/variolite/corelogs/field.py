@@ -20,8 +20,11 @@ from variolite.training.row_commands import (
 )
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from variolite.records import Records, Schema, Table
     from variolite.scoring import Health, Scorecard
+    from variolite.scoring.tabular_run import Classify
     from variolite.training import RunFolder, TabularModel
     from variolite.training.run import Prepared
 
@@ -145,6 +148,7 @@ class Corelogs:
                 train=train,
                 mapping=parse_mapping(mapping, columns),
                 levels=chooser,
+                classify=_classifier(run),
                 fit="transductive" if transductive else "inductive",
                 baselines=baselines,
                 rows=rows,
@@ -222,6 +226,23 @@ class Corelogs:
 
 
 FIELD = Corelogs()
+
+
+def _classifier(run: RunFolder) -> Classify | None:
+    """Return what a guided run says about the classes of rows."""
+    import numpy as np
+
+    from variolite.corelogs.guided.run import load_classifier, wells_of
+
+    classifier, model = load_classifier(run), run.model()
+    if classifier is None:
+        return None
+
+    def classify(records: Records) -> tuple[NDArray[np.str_], NDArray[np.float64]]:
+        probabilities = classifier.probabilities(wells_of(model, records))
+        return np.array(classifier.classes)[probabilities.argmax(1)], probabilities.max(1)
+
+    return classify
 
 
 def _loader(

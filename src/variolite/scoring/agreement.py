@@ -316,3 +316,19 @@ TABLE_SCORES: Mapping[str, Score] = {
 }
 MAPPED_SCORES: Mapping[str, Score] = {"accuracy": mapped_accuracy, "macro_f1": macro_f1}
 """Scores of confusions, which use the class that each cluster stands for."""
+
+
+# Probabilities against what came true.
+
+
+def calibration_error(right: NDArray[np.bool_], probability: FloatArray, bins: int = 15) -> float:
+    """Expected calibration error of the probabilities [n] of what was predicted (Guo et al. 2017).
+
+    The mean over rows of |share of right ones - mean probability| in bins of equal width; NaN
+    without rows.
+    """
+    if not len(right):
+        return float("nan")
+    place = np.minimum((probability * bins).astype(np.int64), bins - 1)
+    difference = np.bincount(place, weights=right - probability, minlength=bins)
+    return float(np.abs(difference).sum() / len(right))

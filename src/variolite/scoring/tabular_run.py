@@ -23,6 +23,7 @@ from variolite.records import (
     warn_of_look_alikes,
     write_table,
 )
+from variolite.scoring.agreement import calibration_error
 from variolite.scoring.baselines import unsupervised_baselines
 from variolite.scoring.clustering import (
     ClusteringPlan,
@@ -52,6 +53,9 @@ Labels = Mapping[str, NDArray[np.str_]]
 Levels = Callable[[Labels], Labels]
 """From the label columns of some rows to their labels at every level."""
 
+Classify = Callable[[Records], tuple[NDArray[np.str_], FloatArray]]
+"""From rows to the most probable class of each under its label's name, (n,), and probability."""
+
 SPLIT = "held-out groups"
 
 Log = Callable[[str], None]
@@ -64,6 +68,7 @@ def score_run(
     train: Any = None,
     mapping: Mapping[str, str] | None = None,
     levels: Levels = lambda labels: labels,
+    classify: Classify | None = None,
     fit: str = "inductive",
     baselines: bool = True,
     rows: str | None = None,
@@ -75,7 +80,8 @@ def score_run(
 
     Groups of the table ``data`` outside training and validation are scored. Where it holds new
     groups only, ``train`` is the table trained on; without it the clustering kept in the run is
-    scored, and there are no baselines. ``levels`` gives the labels of every level. Baselines
+    scored, and there are no baselines. ``levels`` gives the labels of every level, ``classify`` the
+    classes of a guided run, which are scored as well. Baselines
     are raw features, whitened principal components, a plain autoencoder and a supervised
     reference. ``rows`` and ``null`` are as in `TabularModel.reading`, ``accept_range`` as in its
     `records`. ``log`` is called with what is being done.
@@ -99,6 +105,8 @@ def score_run(
     if fit == "inductive":
         known_clusters = clusters.predict_all(model.encode(training)) if len(training) else ()
         evaluation = _with_kept(evaluation, clusters, held_out, assigned, known_clusters)
+    if classify is not None:
+        evaluation = evaluation.merge(_classified(classify, test, held_out, levels))
     log("bootstrapping over groups")
     card = evaluation.scorecard().merge(_paired(evaluation, recipe.clustering.rule))
     card.write(run.scorecard_file)
@@ -296,6 +304,33 @@ def _held_out_table(
     return pl.DataFrame(columns)
 
 
+def _classified(classify: Classify, test: Records, held_out: HeldOut, levels: Levels) -> Evaluation:
+    """Score the classes of a guided run on labels that it did not see, at every level."""
+    names, probability = classify(test)
+    if not test.labels:
+        return Evaluation()
+    label, truth = next(iter(test.labels.items()))
+    entries: list[Entry] = []
+    for level, predicted in levels({label: names}).items():
+        if level not in held_out.test_labels:
+            continue
+        classes = held_out.test_labels[level].classes
+        # A class that this level does not map is none of them.
+        code = {name: i for i, name in enumerate(classes)}
+        codes = np.array([code.get(name, len(classes)) for name in predicted])[held_out.kept]
+        for part in held_out.parts:
+            scores = score_clusters([codes], held_out, level, part=part)
+            if scores is not None:
+                itself = np.arange(scores.tables.shape[2])[None]
+                key = ScoreKey("clustering", "guided", held_out.split, "few_labels", "inductive")
+                key = replace(key, level=level, rows=part)
+                entries.append(Entry(key, replace(scores, mapping=itself)))
+    known = truth != ""
+    error = calibration_error((names == truth)[known], probability[known])
+    note = f"guided: the probability of the class is off by {error:.3f} in the mean (expected "
+    return Evaluation(tuple(entries), (f"{note}calibration error)",) if known.any() else ())
+
+
 # The clustering that the run keeps, and comparisons.
 
 
@@ -350,6 +385,11 @@ def _paired(evaluation: Evaluation, rule: str) -> Scorecard:
     rows: list[ScoreRow] = []
     entries = [e for e in evaluation.entries if e.key.task == "clustering" and e.key.level]
     for ours in entries:
+        if ours.key.method == "guided":
+            same = (ours.key.level, ours.key.rows)
+            for other in entries:
+                if other.key.method == "supervised" and (other.key.level, other.key.rows) == same:
+                    rows += compare(ours, other, metrics=("accuracy", "ari", "ami"))
         if ours.key.method != "vae" or ours.key.rule not in (rule, None):
             continue
         own = ours.key

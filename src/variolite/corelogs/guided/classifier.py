@@ -124,7 +124,7 @@ class _Labelled:
     features: list[FloatArray]
     memberships: list[list[FloatArray]]
 
-    def take(self, rows: NDArray[np.bool_]) -> _Labelled:
+    def take(self, rows: NDArray[np.bool_] | IntArray) -> _Labelled:
         features = [own[rows] for own in self.features]
         memberships = [[own[rows] for own in every] for every in self.memberships]
         return _Labelled(self.codes[rows], self.wells[rows], features, memberships)
@@ -250,12 +250,15 @@ def fit_classifier(wells: Wells, labels: NDArray[np.str_], *, seed: int = 0) -> 
 
 
 FOLDS = 10  # of labelled wells; up to so many are left out one at a time
+TRIAL_ROWS = 10_000  # labelled rows that these trials use
 SIZES = (1, 2, 3, 5, 8, 12, 20)  # numbers of labelled wells of the learning curve
 DRAWS = 4  # of each size
 
 
 def _leave_out(labelled: _Labelled, classes: int, seed: int) -> LeftOut:
     """Predict labelled wells from the others, each left out once; of one well nothing is known."""
+    rng = np.random.default_rng([seed, 13])
+    labelled = labelled.take(draw(rng, len(labelled.codes), TRIAL_ROWS))
     names, well = np.unique(labelled.wells, return_inverse=True)
     if len(names) < 2:
         return LeftOut({}, 1.0, {})
@@ -265,7 +268,6 @@ def _leave_out(labelled: _Labelled, classes: int, seed: int) -> LeftOut:
         heads = _fit_heads(labelled.take(known), classes)
         return _predict(heads, labelled.take(~known))
 
-    rng = np.random.default_rng([seed, 13])
     fold = rng.permutation(len(names)) % FOLDS
     joint = np.empty((len(well), classes))
     for k in np.unique(fold):

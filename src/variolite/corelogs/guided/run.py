@@ -35,11 +35,7 @@ def wells_of(model: TabularModel, records: Records) -> Wells:
         for i, name in enumerate(model.schema.numeric_names):
             gaps = ~records.observed[:, i]
             numeric[gaps, i] = model.schema.numeric[name].evaluate(decoded[gaps, i])[0]
-    shifts = (
-        np.zeros_like(numeric)
-        if getattr(model, "shift", None) is None
-        else model.shift.shifts(records)
-    )
+    shifts = np.zeros_like(numeric) if model.shift is None else model.shift.shifts(records)
     groups = np.zeros(len(numeric), "U1") if records.group is None else records.group
     return Wells.of(numeric, np.asarray(shifts, np.float64), groups, records.order)
 

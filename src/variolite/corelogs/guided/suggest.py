@@ -69,7 +69,7 @@ def suggest(
     found = []
     for i, well in enumerate(chosen):
         so_far = distance[:, [*known, *chosen[: i + 1]]].min(1).mean()
-        others = [names[j] for j in np.flatnonzero(nearest == well) if j != well]
+        others = [names[j] for j in np.flatnonzero(nearest == well).tolist() if j != well]
         found.append(Suggestion(names[well], tuple(others), float(so_far)))
     return before, found
 
