@@ -249,19 +249,19 @@ def _loader(
     recipe: Recipe, labels: Path | None, mapping: dict[str, str], progress: Progress
 ) -> tuple[Callable[..., Table], dict[str, str]]:
     """Return what reads the table, with labels of a file where given, and the mapping for it."""
+    from variolite.corelogs.guided.picks import PICKED, labelled_loader, read_picks
     from variolite.records import load_table
 
-    if labels is None:
-        return load_table, mapping
     table = recipe.table
-    if not recipe.guided or not table.labels:
+    if labels is not None and not (recipe.guided and table.labels):
         hint = "use corelogs/guided, or a recipe with `guided: true` and a label column"
         raise DataError("this recipe learns no labels", where=f"--labels {labels}", hint=hint)
-    from variolite.corelogs.guided.picks import PICKED, loader_with, read_picks
-
-    picks = read_picks(labels, table)
-    load = loader_with(picks, table, mapping, progress.note)
-    return load, mapping | {table.labels[0].name: PICKED}
+    if not recipe.guided:
+        return load_table, mapping
+    picks = None if labels is None else read_picks(labels, table)
+    if picks is not None:
+        mapping = mapping | {table.labels[0].name: PICKED}
+    return labelled_loader(table, mapping, picks, progress.note), mapping
 
 
 def _trained(

@@ -53,7 +53,7 @@ class Picks:
         names = {name: normalised(name) for name in pl.Series(wells).unique().to_list()}
         codes = pl.Series(wells).replace(names).to_numpy()
         found, unused = np.full(len(wells), "", dtype=self.label.dtype), 0
-        for well in np.unique(self.well).tolist():
+        for well in set(self.well.tolist()) & set(names.values()):
             rows = np.flatnonzero((codes == well) & np.isfinite(depth))
             rows = rows[np.argsort(depth[rows], kind="stable")]
             unused += self._label(well, rows, depth[rows] / scale, found)
@@ -89,7 +89,7 @@ class Picks:
             clash = (found[at] != "") & (found[at] != label)
             if clash.any():
                 place, other = depth[first:end][clash][0], found[at][clash][0]
-                what = f"{label!r} and {other!r} are both picked at {place:g}"
+                what = f"{label} and {other} are both picked at {place:g}"
                 raise DataError(what, where=f"{self.where}, well {well}", hint="correct one")
             found[at] = label
         return unused
@@ -147,15 +147,32 @@ def _columns(schema: Schema, available: list[str], where: str) -> dict[str, str]
     return {name: found[name] for name in needed}
 
 
-def loader_with(
-    picks: Picks, schema: Schema, mapping: Mapping[str, str], note: Callable[[str], None]
+def require_labels(labels: NDArray[np.str_]) -> None:
+    """Raise a DataError unless labels (n,), "" for none, are of two classes at least."""
+    classes = sorted(set(labels.tolist()) - {""})
+    if len(classes) < 2:
+        what = f"all labels are {classes[0]!r}" if classes else "no row has a label"
+        hint = "give --labels FILE (well, top, base, lithology), or map a column of labels with "
+        raise DataError(what, where="labels", hint=f"{hint}--map lithology=COLUMN")
+
+
+def labelled_loader(
+    schema: Schema, mapping: Mapping[str, str], picks: Picks | None, note: Callable[[str], None]
 ) -> Callable[..., Table]:
-    """Return what reads a table as `load_table` does and adds the column `PICKED`."""
+    """Return what reads a table as `load_table` does and requires labels.
+
+    With picks, these are a new column `PICKED`.
+    """
 
     def load(data: Any, **options: Any) -> Table:
         table = load_table(data, **options)
         others = {name: header for name, header in mapping.items() if header != PICKED}
         bound = schema.bind(table.frame.columns, others)
+        if picks is None:
+            label = next(iter(bound.labels), None)
+            found = text_values(table.frame[str(label.source)]) if label else np.empty(0, "U1")
+            require_labels(found)
+            return table
         if bound.group is None or bound.order is None:
             what = "picks are placed by well and depth, and the table lacks one of them"
             raise DataError(what, where=picks.where, hint="bind both with --map hole= and depth=")
@@ -163,6 +180,7 @@ def loader_with(
         unit = table.units.get(depth) or split_header(depth)[1] or bound.order.unit
         wells = text_values(table.frame[str(bound.group.source)])
         found, lines = picks.labels(wells, numeric_values(table.frame[depth]), unit)
+        require_labels(found)
         for line in lines:
             note(line)
         return table._replace(frame=table.frame.with_columns(pl.Series(PICKED, found)))

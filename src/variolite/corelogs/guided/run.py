@@ -19,8 +19,9 @@ from variolite.corelogs.guided.classifier import (
     WellClassifier,
     fit_classifier,
 )
+from variolite.corelogs.guided.picks import require_labels
 from variolite.corelogs.guided.views import Wells
-from variolite.errors import DataError, RunFolderError
+from variolite.errors import RunFolderError
 from variolite.records import Records, write_bytes_atomic
 from variolite.scoring.intervals import FloatArray
 from variolite.training import RunFolder, TabularModel
@@ -65,16 +66,6 @@ def fit_guided(run: RunFolder, prepared: Prepared, note: Callable[[str], None]) 
     for line in _lines(classifier):
         note(line)
     return classifier
-
-
-def require_labels(labels: NDArray[np.str_]) -> None:
-    """Raise a DataError unless labels (n,), "" for none, are of two classes at least."""
-    classes = np.unique(labels[labels != ""])
-    if len(classes) >= 2:
-        return
-    what = f"all labels are {classes[0]!r}" if len(classes) else "no row has a label"
-    hint = "give --labels FILE (well, top, base, lithology), or map a column of labels with --map "
-    raise DataError(what, where="labels", hint=hint + "lithology=COLUMN")
 
 
 def _lines(classifier: WellClassifier) -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from variolite.arguments import parse_mapping
-from variolite.corelogs.guided.picks import PICKED, loader_with, read_picks
+from variolite.corelogs.guided.picks import PICKED, labelled_loader, read_picks
 from variolite.corelogs.guided.run import labels_of, load_classifier, wells_of
 from variolite.corelogs.guided.suggest import Suggestion, distances, suggest
 from variolite.errors import DataError
@@ -81,8 +81,9 @@ def suggestions(
     if labels is None:
         table = model.table(data, bound)
     else:
-        picks = read_picks(labels, folder.recipe().table)
-        table = loader_with(picks, folder.recipe().table, bound, progress.note)(data)
+        schema = folder.recipe().table
+        picks = read_picks(labels, schema)
+        table = labelled_loader(schema, bound, picks, progress.note)(data)
     records = model.records(table, bound)
     if records.group is None:
         what = "the table has no column of wells"

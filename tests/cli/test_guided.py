@@ -1,0 +1,56 @@
+"""From picks of three wells to the classes of all, and the wells to label next."""
+
+import json
+
+import polars as pl
+import pytest
+from calling import TINY
+
+from variolite.corelogs.guided.picks import PICKED
+
+
+@pytest.fixture(scope="module")
+def field(example, tmp_path_factory):
+    """Wells without labels, picks of three of them, and the truth."""
+    folder = tmp_path_factory.mktemp("guided")
+    table = pl.read_parquet(example.data)
+    label = "lithology_group"
+    table = table.filter(pl.col(label).is_not_null())
+    logs, picks = folder / "wells.parquet", folder / "picks.csv"
+    table.drop("lithology", label).write_parquet(logs)
+    wells = table["hole"].unique().sort().to_list()
+    depth = next(c for c in table.columns if c.casefold().startswith("depth"))
+    chosen = table.filter(pl.col("hole").is_in(wells[:3]))
+    chosen.select(well="hole", depth=depth, lithology=label).write_csv(picks)
+    return logs, picks, wells, folder
+
+
+def test_picks_of_three_wells_name_the_others(field, program):
+    logs, picks, wells, folder = field
+    run, out = folder / "run", folder / "classes.csv"
+    said = program("fit", "corelogs/guided", *TINY, data=logs, labels=picks, out=run).err
+    assert "labelled wells, each named by the others" in said
+    split = json.loads((run / "split.json").read_text())
+    assert set(wells[:3]) <= set(split["train"])
+    program.works("cluster", run, data=logs, out=out)
+    found = pl.read_csv(out)
+    assert {"class", "class_probability", "cluster"} <= set(found.columns)
+    shares = found.select(pl.col("^probability:.*$"))
+    assert (shares.sum_horizontal() - 1).abs().max() < 1e-6
+    assert found["class_probability"].is_between(0, 1).all()
+    answer = program.works("corelogs", "suggest-well", run, data=logs, labels=picks, number=2)
+    assert answer.out.startswith("3 wells have labels")
+    listed = json.loads(program.works("corelogs", "suggest-well", run, "--json", data=logs).out)
+    assert listed["labelled"] == []
+    assert listed["wells"][0]["well"] in wells
+    assert PICKED not in found.columns
+
+
+def test_labels_go_with_guided_recipes_alone_and_must_be_there(field, program, tmp_path):
+    logs, picks, _, _ = field
+    out = tmp_path / "run"
+    message = program.fails("fit", "corelogs/default", *TINY, data=logs, labels=picks, out=out)
+    assert "this recipe learns no labels" in message
+    message = program.fails("fit", "corelogs/guided", *TINY, data=logs, out=out)
+    assert "no row has a label" in message
+    assert not out.exists()

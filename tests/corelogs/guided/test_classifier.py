@@ -1,0 +1,114 @@
+"""Classes of wells from a few labelled ones."""
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from variolite.corelogs.guided import classifier as module
+from variolite.corelogs.guided.classifier import LeftOut, fit_classifier
+from variolite.corelogs.guided.views import Wells
+from variolite.scoring.agreement import calibration_error
+
+KINDS = np.array(["chalk", "clay", "sand"])
+
+
+def field(n_wells=10, rows=120, seed=0, spread=4.0):
+    """Wells of layered rock, each moved by an offset of its own, and the rock of every row."""
+    rng = np.random.default_rng(seed)
+    groups = np.repeat([f"w{i}" for i in range(n_wells)], rows)
+    kind = np.repeat(rng.integers(0, 3, n_wells * rows // 6), 6)
+    values = spread * np.eye(3)[kind] + rng.normal(size=(len(kind), 3))
+    values += np.repeat(rng.normal(size=(n_wells, 3)), rows, axis=0)
+    depth = np.tile(np.arange(rows) * 0.2, n_wells)
+    return values, groups, depth, KINDS[kind]
+
+
+def fitted(labelled=3, seed=0, **options):
+    values, groups, depth, kinds = field(seed=seed, **options)
+    wells = Wells.of(values, np.zeros_like(values), groups, depth)
+    names = [f"w{i}" for i in range(labelled)]
+    labels = np.where(np.isin(groups, names), kinds, "")
+    return fit_classifier(wells, labels), wells, groups, kinds
+
+
+def test_three_labelled_wells_name_the_others():
+    classifier, wells, groups, kinds = fitted()
+    found = classifier.probabilities(wells)
+    np.testing.assert_allclose(found.sum(1), 1.0)
+    assert classifier.classes == tuple(KINDS)
+    others = ~np.isin(groups, ["w0", "w1", "w2"])
+    right = (np.array(classifier.classes)[found.argmax(1)] == kinds)[others]
+    assert right.mean() > 0.9
+    assert set(classifier.left_out.accuracy) == {"w0", "w1", "w2"}
+
+
+def test_rows_in_any_order_get_the_same_probabilities():
+    classifier, wells, groups, _ = fitted()
+    values, groups, depth, _ = field()
+    order = np.random.default_rng(1).permutation(len(groups))
+    mixed = Wells.of(values[order], np.zeros_like(values), groups[order], depth[order])
+    expected = classifier.probabilities(wells)[order]
+    np.testing.assert_allclose(classifier.probabilities(mixed), expected, atol=1e-9)
+    alone = groups == "w7"
+    one = Wells.of(values[alone], np.zeros((alone.sum(), 3)), groups[alone], depth[alone])
+    expected = classifier.probabilities(wells)[alone]
+    np.testing.assert_allclose(classifier.probabilities(one), expected, atol=1e-9)
+
+
+def test_blocks_do_not_change_the_result(monkeypatch):
+    classifier, wells, _, _ = fitted()
+    whole = classifier.probabilities(wells)
+    monkeypatch.setattr(module, "BLOCK_ROWS", 37)
+    np.testing.assert_allclose(classifier.probabilities(wells), whole, atol=1e-12)
+
+
+def test_the_logistic_part_is_that_of_scikit_learn():
+    classifier, wells, _, kinds = fitted(labelled=4)
+    rows = np.flatnonzero(np.isin(wells.groups, ["w0", "w1", "w2", "w3"]))
+    ground, values = classifier.groundwork[0], wells.corrected()[0]
+    features = ground.features(wells, values, rows)
+    model = LogisticRegression(C=module.PENALTY, max_iter=300).fit(
+        features, kinds[wells.place[rows]]
+    )
+    expected = model.predict_proba(features)
+    np.testing.assert_allclose(classifier.heads[0].logistic(features), expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_a_class_or_two_that_wells_lack_does_no_harm(classes):
+    values, groups, depth, kinds = field()
+    wells = Wells.of(values, np.zeros_like(values), groups, depth)
+    keep = np.isin(groups, ["w0", "w1"]) & np.isin(kinds, KINDS[:classes])
+    found = fit_classifier(wells, np.where(keep, kinds, "")).probabilities(wells)
+    assert found.shape == (len(kinds), classes)
+    assert np.isfinite(found).all()
+
+
+def test_one_labelled_well_gives_no_estimate():
+    classifier = fitted(labelled=1)[0]
+    assert classifier.left_out == LeftOut({}, 1.0, {})
+    assert np.isnan(classifier.left_out.expected(3))
+
+
+def test_the_learning_curve_is_extrapolated_downwards_in_error():
+    left_out = LeftOut({}, 1.0, {1: 0.5, 2: 0.6, 3: 0.6333333, 5: 0.66})
+    assert left_out.expected(10) == pytest.approx(0.68, abs=1e-4)
+    assert LeftOut({}, 1.0, {1: 0.7, 2: 0.6}).expected(9) <= 0.7
+
+
+def test_probabilities_are_about_calibrated_in_other_wells():
+    classifier, wells, groups, kinds = fitted(labelled=6, n_wells=24, spread=1.5, seed=2)
+    found = classifier.probabilities(wells)
+    others = ~np.isin(groups, [f"w{i}" for i in range(6)])
+    right = np.array(classifier.classes)[found.argmax(1)] == kinds
+    assert 0.5 < right[others].mean() < 0.95
+    assert calibration_error(right[others], found.max(1)[others]) < 0.08
+
+
+def test_calibration_error_by_hand():
+    right = np.array([True, True, False, True])
+    probability = np.array([0.95, 0.95, 0.55, 0.55])
+    # |1 - .95| in one bin, |.5 - .55| in the other.
+    assert calibration_error(right, probability) == pytest.approx(0.05)
+    assert calibration_error(np.ones(2, bool), np.ones(2)) == 0.0
+    assert np.isnan(calibration_error(right[:0], probability[:0]))

@@ -1,0 +1,59 @@
+"""Corrections of wells and what surrounds a row, against slow references."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from variolite.corelogs.guided.views import CORRECTIONS, TREND, Wells
+
+
+def _wells(seed, n=60, d=2, order=True):
+    rng = np.random.default_rng(seed)
+    groups = rng.choice(["a", "b", "c"], n)
+    depth = rng.permutation(n) * 0.5 if order else None
+    values, shifts = rng.normal(size=(2, n, d))
+    return values, shifts, groups, depth
+
+
+@given(st.integers(0, 1000), st.sampled_from([1, 5, 21, 2001]))
+def test_running_statistics_are_those_of_the_window_within_the_well(seed, width):
+    values, shifts, groups, depth = _wells(seed)
+    wells = Wells.of(values, shifts, groups, depth)
+    means, deviations = wells.running(wells.values, width)
+    for name in np.unique(groups):
+        rows = np.flatnonzero(groups == name)
+        rows = rows[np.argsort(depth[rows])]
+        for i, row in enumerate(rows):
+            window = values[rows[max(0, i - width // 2) : i + width // 2 + 1]]
+            place = int(np.flatnonzero(wells.place == row)[0])
+            np.testing.assert_allclose(means[place], window.mean(0), atol=1e-9)
+            np.testing.assert_allclose(deviations[place], window.std(0), atol=1e-6)
+
+
+def test_corrections_take_out_shares_of_median_trend_and_shift():
+    values, shifts, groups, depth = _wells(3)
+    wells = Wells.of(values, shifts, groups, depth)
+    medians = np.array([np.median(values[groups == g], axis=0) for g in groups])
+    found = wells.corrected()
+    trend = wells.running(wells.values, TREND)[0]
+    for (a, b, c), corrected in zip(CORRECTIONS, found, strict=True):
+        whole = a * medians[wells.place] + b * trend + c * shifts[wells.place]
+        np.testing.assert_allclose(corrected, values[wells.place] - whole, atol=1e-12)
+    # What moves a whole well goes by half with the first correction.
+    moved = Wells.of(values + 4.0 * (groups == "b")[:, None], shifts, groups, depth)
+    step = moved.corrected()[0] - found[0]
+    np.testing.assert_allclose(step, 2.0 * (wells.groups == "b")[:, None] * np.ones(2), atol=1e-12)
+
+
+def test_without_an_order_there_is_no_context():
+    wells = Wells.of(*_wells(0, order=False))
+    assert wells.context(wells.values, np.arange(5)).shape == (5, 0)
+    np.testing.assert_array_equal(np.sort(wells.groups), wells.groups)
+
+
+@pytest.mark.parametrize("depth", [np.full(4, np.nan), np.array([1.0, np.nan, 0.0, 1.0])])
+def test_rows_without_a_depth_are_kept(depth):
+    wells = Wells.of(np.ones((4, 1)), np.zeros((4, 1)), np.array(["a", "b", "a", "a"]), depth)
+    assert sorted(wells.place.tolist()) == [0, 1, 2, 3]
+    assert np.isfinite(wells.context(wells.values, np.arange(4))).all()
