@@ -3,6 +3,7 @@
     python -m benchmarks.lithology_variants force --data wells.parquet --work FOLDER
     python -m benchmarks.lithology_variants kgs --data panoma_wells.csv --work FOLDER
     python -m benchmarks.lithology_variants simulated --work FOLDER
+    python -m benchmarks.lithology_variants samples --work FOLDER
 
 Protocol of `benchmarks.lithology`: transforms, networks and clusterings see training wells
 alone, labels are for the scores, three seeds train as one model. The SIMULATED cores have every
@@ -36,8 +37,15 @@ from benchmarks.pages import RESULTS, command, provenance
 from joblib import Memory
 from numpy.typing import NDArray
 
-from variolite.corelogs import LevelChooser, label_levels
-from variolite.corelogs.simulate import FACTORS, simulate_cores, write_instrument_tables
+from variolite.corelogs import (
+    FACTORS,
+    LevelChooser,
+    bin_tables,
+    holes_from_columns,
+    label_levels,
+    simulate_cores,
+    write_instrument_tables,
+)
 from variolite.errors import DataError, VarioliteError
 from variolite.recipe import Recipe, load_recipe, packaged_recipes, recipe_from_dict
 from variolite.records import Records, Split, write_table
@@ -46,7 +54,6 @@ from variolite.scoring.baselines import pca_whitened, raw
 from variolite.scoring.clustering import (
     ClusteringPlan,
     Representation,
-    draw,
     evaluate_clustering,
 )
 from variolite.scoring.evaluation import (
@@ -54,7 +61,6 @@ from variolite.scoring.evaluation import (
     evaluate_likelihood,
     evaluate_reconstruction,
     hold_out,
-    sample_by_group,
 )
 from variolite.scoring.supervised import evaluate_supervised
 from variolite.scoring.tabular_run import logs_of, plain_autoencoder
@@ -72,43 +78,52 @@ SETTINGS = {
 }
 """Recipes with one setting changed."""
 
-SIMULATED = Wells(
-    "hole",
-    (
-        *("bulk_density", "magnetic_susceptibility", "natural_gamma", "red", "green", "blue"),
-        *("lightness", "reflectance_a", "reflectance_b", "point_magnetic_susceptibility"),
+TRACKS = ("GRA", "MS", "NGR", "RGB", "RSC", "MSP")
+SAMPLES = ("GRA", "MS", "NGR", "RGB", "MAD", "PWC", "TCON")
+COLOURS = ("bulk_density", "magnetic_susceptibility", "natural_gamma", "red", "green", "blue")
+POINTS = ("lightness", "reflectance_a", "reflectance_b", "point_magnetic_susceptibility")
+SAMPLED = ("porosity", "grain_density", "p_wave_velocity", "thermal_conductivity")
+HOLDING_OUT = "four splits with a quarter of the holes held out"
+DATA = {
+    "force": WELLS["force"],
+    "kgs": WELLS["kgs"],
+    "simulated": Wells(
+        *("hole", COLOURS + POINTS, (), (), ()), f"SIMULATED cores in 20 cm bins, {HOLDING_OUT}"
     ),
-    (),
-    (8, 15),
-    (8, 15),
-    "SIMULATED cores with known factors, four splits with a quarter of the holes held out",
-)
-DATA = {"force": WELLS["force"], "kgs": WELLS["kgs"], "simulated": SIMULATED}
-KS = {"force": (4, 11), "kgs": (6, 9), "simulated": (8, 15)}
+    "samples": Wells(
+        *("hole", COLOURS + SAMPLED, (), (), ()),
+        f"SIMULATED samples paired with the nearest readings, {HOLDING_OUT}",
+    ),
+}
+KS = {"force": (4, 11), "kgs": (6, 9), "simulated": (8, 15), "samples": (8, 15)}
 """Two fixed numbers of clusters, k-means and mixtures alike."""
 
-HOLES, METRES = 40, 60.0
+
+STRETCH = 20
 
 
-def simulated_table(path: Path) -> Path:
-    """Write the binned instrument tables of SIMULATED cores, with the true factors by bin."""
-    from variolite.corelogs import bin_tables, holes_from_columns
-
+def simulated_table(name: str, path: Path) -> Path:
+    """Write the joined instrument tables of SIMULATED cores, with the true factors by bin."""
     if path.is_file():
         return path
-    cores = simulate_cores(HOLES, METRES, seed=3, camera_everywhere=True)
-    tables = write_instrument_tables(cores, path.parent / "instruments")
-    track = [tables[code] for code in ("GRA", "MS", "NGR", "RGB", "RSC", "MSP")]
-    binned = bin_tables(track, levels=("lithology_group",)).table
-    names = holes_from_columns(
-        *(pl.Series(cores.holes[n]) for n in ("expedition", "site", "letter"))
+    samples = name == "samples"
+    holes, metres, spacing = (80, 100.0, 0.01) if samples else (40, 60.0, 0.2)
+    codes = SAMPLES if samples else TRACKS
+    cores = simulate_cores(holes, metres, seed=3, camera_everywhere=True, more=codes)
+    tables = write_instrument_tables(cores, path.parent / f"{name}_instruments")
+    joined = bin_tables(
+        [tables[code] for code in codes],
+        spacing=spacing,
+        join="nearest" if samples else "inner",
+        tolerance=0.1 if samples else None,
     )
+    print(*joined.report.lines(), sep="\n", file=sys.stderr)
+    parts = (pl.Series(cores.holes[part]) for part in ("expedition", "site", "letter"))
+    hole = holes_from_columns(*parts)["hole"].gather(cores.cells["hole"])
     factors = dict(zip((f"true_{name}" for name in FACTORS), cores.cells["factors"].T, strict=True))
-    truth = pl.DataFrame({"hole": names["hole"].gather(cores.cells["hole"]), **factors})
-    width = pl.lit(pl.Series(cores.cells["depth"])) / 0.2
-    bins = width.round(mode="half_to_even").cast(binned["bin"].dtype).alias("bin")
-    truth = truth.with_columns(bins).group_by("hole", "bin").mean()
-    write_table(binned.join(truth, on=["hole", "bin"], how="left"), path)
+    bins = np.rint(cores.cells["depth"] / spacing).astype(np.int32)
+    truth = pl.DataFrame({"hole": hole, "bin": bins, **factors}).group_by("hole", "bin").mean()
+    write_table(joined.table.join(truth, on=["hole", "bin"]), path)
     return path
 
 
@@ -122,15 +137,22 @@ def _rows(
 ) -> dict[str, NDArray[np.int64]]:
     """Draw the rows of every part that all methods train on, validate with and are scored on."""
     assert base.group is not None
-    rows = split.rows(base.group)
-    drawn = {"train": train_rows, "validation": train_rows // 4}
-    chosen = {
-        part: rows[part][draw(np.random.default_rng(0), len(rows[part]), most)]
-        for part, most in drawn.items()
+    most = {"train": train_rows, "validation": train_rows // 4, "test": test_rows}
+    return {
+        part: _stretches(base, rows, most[part]) for part, rows in split.rows(base.group).items()
     }
-    codes = np.unique(base.group[rows["test"]], return_inverse=True)[1]
-    chosen["test"] = rows["test"][sample_by_group(codes, test_rows, 0)]
-    return chosen
+
+
+def _stretches(records: Records, rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """Draw stretches of 20 rows that lie side by side, so that depth context has neighbours."""
+    if len(rows) <= most:
+        return rows
+    assert records.group is not None
+    assert records.order is not None
+    in_order = rows[np.lexsort((records.order[rows], records.group[rows]))]
+    stretch = np.arange(len(rows)) // STRETCH
+    drawn = np.random.default_rng(0).permutation(stretch[-1] + 1)[: most // STRETCH]
+    return np.sort(in_order[np.isin(stretch, drawn)])
 
 
 def score_method(
@@ -161,7 +183,7 @@ def score_method(
     facts: dict[str, Any] = {"columns": prepared.schema.numeric_names}
     logs = logs_of(known), logs_of(test)
     if method == "supervised":
-        # Rows alone: those drawn do not lie side by side, as context would need.
+        # Rows by themselves: stretches are shorter than the context of the other classifier.
         return evaluate_supervised(*logs, held_out, methods=("gradient_boosting",)), facts
     others = Evaluation()
     if method == "raw":
@@ -261,7 +283,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     data = arguments.name
-    path = arguments.data or simulated_table(arguments.work / "simulated.parquet")
+    path = arguments.data or simulated_table(data, arguments.work / f"{data}.parquet")
     options = {"name": None, "splits": arguments.splits, "train_rows": arguments.train_rows}
     options |= {"data": path.name, "test_rows": arguments.test_rows, "work": "FOLDER"}
     made = provenance(

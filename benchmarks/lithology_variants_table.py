@@ -126,7 +126,7 @@ def write_variants(stem: Path, name: str, part: Mapping[str, Any]) -> None:
     """Put the part of one data set into the page, beside those of the others."""
     path = stem.with_suffix(".json")
     content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    order = ("force", "kgs", "simulated")
+    order = ("force", "kgs", "simulated", "samples")
     content = {
         key: part if key == name else content[key] for key in order if key in {*content, name}
     }
