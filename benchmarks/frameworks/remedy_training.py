@@ -43,7 +43,8 @@ from variolite.training.loop import Validation, minimise, train
 from variolite.training.optimiser import step_factor
 from variolite.training.row_batches import Member, TrainingBatches, evaluation_batches
 from variolite.training.run import Prepared, prepare
-from variolite.training.tabular import TabularModel, architecture_for, members_for
+from variolite.training.tabular import TabularModel
+from variolite.training.tabular_fit import architecture_for, members_for
 from variolite.vae import Batch, Joint, LossTerms, TabularModule
 from variolite.vae.layers import Stack
 from variolite.vae.sets import SIZE, Members

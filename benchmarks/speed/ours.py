@@ -21,7 +21,7 @@ from variolite.training.device import single_thread
 from variolite.training.loop import train as train_loop
 from variolite.training.row_batches import TrainingBatches
 from variolite.training.storage import EpochRecord
-from variolite.training.tabular import (
+from variolite.training.tabular_fit import (
     architecture_for,
     auto_batch_size,
     auto_rate,

@@ -86,6 +86,12 @@ class ModelSpec(Spec):
     sigma2 = beta_s / 2 at beta 1. ``shift`` group takes from the inputs what
     moves all rows of one group, such as the calibration of a well's tools.
     ``context`` shows the encoder the rows around each row of a hole.
+
+    ``encoders`` are groups of columns with an encoder each, joined by ``fusion``: concat
+    gives each a share of the latent dimensions, product multiplies their Gaussians, so
+    that what is missing drops out. ``decoders`` may be one by group or column as well;
+    hidden widths are then of each. ``prior`` is the standard normal, a learned mixture of
+    ``components``, or that of as many pseudo-inputs (VampPrior).
     """
 
     latent: Positive = 10
@@ -98,6 +104,22 @@ class ModelSpec(Spec):
     sigma2: Annotated[float, Field(gt=0.0)] | None = None
     shift: Literal["none", "group"] = "none"
     context: DepthContext | None = None
+    encoders: dict[str, tuple[str, ...]] = {}
+    fusion: Literal["concat", "product"] = "concat"
+    decoders: Literal["shared", "by_group", "by_column"] = "shared"
+    prior: Literal["standard", "mixture", "vamp"] = "standard"
+    components: AtLeastTwo = 10
+
+    @model_validator(mode="after")
+    def _encoders_divide_the_columns(self) -> Self:
+        names = [name for group in self.encoders.values() for name in group]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"{twice[0]} is in more than one of encoders")
+        if self.encoders and len(self.encoders) > self.latent and self.fusion == "concat":
+            raise ValueError("every encoder needs a latent dimension: raise latent")
+        if self.decoders == "by_group" and not self.encoders:
+            raise ValueError("decoders: by_group needs encoders, which name the groups")
+        return self
 
     @model_validator(mode="after")
     def _sigma2_with_fixed_variance(self) -> Self:
@@ -260,11 +282,14 @@ class Recipe(BaseRecipe):
     @model_validator(mode="after")
     def _settings_name_columns(self) -> Self:
         masking = self.training.masking
-        for name in masking.columns if masking else ():
-            if name not in self.columns:
-                close = nearest(name, self.columns)
-                hint = f"; did you mean {close}?" if close else ""
-                raise ValueError(f"training.masking names no column of the recipe: {name}{hint}")
+        named = {"training.masking": masking.columns if masking else ()}
+        named |= {f"model.encoders.{group}": own for group, own in self.model.encoders.items()}
+        for key, names in named.items():
+            for name in names:
+                if name not in self.columns:
+                    close = nearest(name, self.columns)
+                    hint = f"; did you mean {close}?" if close else ""
+                    raise ValueError(f"{key} names no column of the recipe: {name}{hint}")
         return self
 
     def contents(self) -> dict[str, Any]:

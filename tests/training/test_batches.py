@@ -12,7 +12,7 @@ from variolite.records import Records
 from variolite.training import Member
 from variolite.training import row_batches as batches_module
 from variolite.training.row_batches import TrainingBatches
-from variolite.training.tabular import auto_batch_size, auto_rate
+from variolite.training.tabular_fit import auto_batch_size, auto_rate
 from variolite.vae import Batch
 from variolite.vae import batch as rows_module
 

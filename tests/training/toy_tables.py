@@ -10,7 +10,7 @@ import torch
 from variolite.recipe import ModelSpec, TrainingSpec
 from variolite.records import FittedSchema, Records, Schema
 from variolite.training import Member, fit_tabular
-from variolite.training import tabular as fitting
+from variolite.training import tabular_fit as fitting
 from variolite.training.loop import Resume
 from variolite.vae import Batch
 

@@ -38,13 +38,8 @@ from variolite.records import (
 from variolite.training.device import single_thread
 from variolite.training.run_folder import RunFolder
 from variolite.training.storage import read_history, write_history
-from variolite.training.tabular import (
-    TabularModel,
-    fit_tabular,
-    load_model,
-    members_for,
-    save_model,
-)
+from variolite.training.tabular import TabularModel, load_model, save_model
+from variolite.training.tabular_fit import fit_tabular, members_for
 
 
 class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore[misc]

@@ -4,9 +4,9 @@ from .run_folder import RunFolder as RunFolder
 from .storage import EpochRecord as EpochRecord
 from .storage import read_history as read_history
 from .storage import write_history as write_history
-from .tabular import Fitted as Fitted
 from .tabular import TabularModel as TabularModel
-from .tabular import fit_tabular as fit_tabular
 from .tabular import load_model as load_model
-from .tabular import members_for as members_for
 from .tabular import save_model as save_model
+from .tabular_fit import Fitted as Fitted
+from .tabular_fit import fit_tabular as fit_tabular
+from .tabular_fit import members_for as members_for

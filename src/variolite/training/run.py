@@ -44,13 +44,8 @@ from variolite.records.splits import repeated_rows
 from variolite.training.loop import Resume, Trained
 from variolite.training.run_folder import RunFolder
 from variolite.training.storage import load_checkpoint, write_history
-from variolite.training.tabular import (
-    Features,
-    TabularModel,
-    fit_tabular,
-    members_for,
-    save_model,
-)
+from variolite.training.tabular import TabularModel, save_model
+from variolite.training.tabular_fit import Features, fit_tabular, members_for
 
 M = TypeVar("M", bound=Any)
 

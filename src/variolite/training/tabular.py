@@ -2,60 +2,34 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
-import polars as pl
 import torch
 from numpy.typing import ArrayLike, NDArray
 from pydantic import TypeAdapter
 from torch import Tensor
 
 from variolite.errors import TrainingError
-from variolite.recipe import MaskingSpec, ModelSpec, TrainingSpec
-from variolite.records import (
-    FittedSchema,
-    Records,
-    Split,
-    Table,
-    group_spellings,
-    load_table,
-    spellings,
-)
-from variolite.training.device import choose_device, single_thread
+from variolite.records import FittedSchema, Records, Split, Table, group_spellings, load_table
+from variolite.training.device import single_thread
 from variolite.training.group_shift import GroupShift
-from variolite.training.loop import Resume, Trained, Validation, train
-from variolite.training.row_batches import Masking, Member, TrainingBatches, evaluation_batches
+from variolite.training.row_batches import Member
 from variolite.training.row_sampling import AS_TRAINED, SamplingOptions, draw_rows
 from variolite.training.storage import (
-    EpochRecord,
     module_with,
     read_description,
     read_weights,
     reading_model,
     write_signed,
 )
-from variolite.vae import (
-    AnalyticStep,
-    Architecture,
-    Batch,
-    Likelihood,
-    TabularModule,
-    blank,
-    stack,
-    supports,
-)
+from variolite.vae import Architecture, Batch, TabularModule, blank
 from variolite.vae import member as take_member
-from variolite.vae.distributions import prior_log_prob
-from variolite.vae.sets import SetShape
 
-ACTIVE_NATS = 0.01  # mean KL above which a latent dimension counts as active
 Array = NDArray[np.float64]
 
 
@@ -174,22 +148,24 @@ class TabularModel:
             raise TrainingError(f"{samples} samples were asked for", hint="ask for 1 at least")
         rows = []
         sources = [torch.Generator().manual_seed(seed) for _ in self.members]
+        with torch.no_grad():
+            prior = self.module.prior()
         for batch in self._batches(records):
             posterior = self.module.infer(batch)
             bounds = []
             for _ in range(samples):
                 noise = self._noise(posterior.mean.shape[1], sources).to(posterior.mean.device)
-                z, kl = posterior.draw(noise)
+                z, kl = prior.draw(posterior, noise)
                 likelihood = self.module.generate(z, batch.condition)
                 log_p = likelihood.log_prob(
                     batch.numeric, batch.observed, batch.category, batch.sets
                 )
                 if samples == 1:
-                    # The KL in closed form has less variance than log q(z) - log p(z).
+                    # Terms in closed form have less variance than log q(z) - log p(z).
                     bounds.append(log_p - kl)
                 else:
                     # Padded dimensions have z = noise = 0 on both sides and cancel.
-                    log_p = log_p + prior_log_prob(z)
+                    log_p = log_p + prior.log_prob(z)
                     bounds.append(log_p - posterior.log_prob(z))
             rows.append(torch.logsumexp(torch.stack(bounds), dim=0) - float(np.log(samples)))
         # The densities are of transformed values; the log-determinant brings them back.
@@ -208,23 +184,30 @@ class TabularModel:
     ) -> dict[str, NDArray[Any]]:
         """Draw rows from the prior and the likelihood: column to values (n,), original units.
 
-        ``latents`` (n, L) are from N(0, I) by default, ``conditions`` (n, k), as `Records` holds
+        ``latents`` (n, L) are from the prior by default, ``conditions`` (n, k), as `Records` holds
         them, zero: the training mean of a standardised numeric condition, and none of the levels
         of a category.
         """
         alone = self.only(member)
         module = alone.module.cpu()
         generator = torch.Generator().manual_seed(seed)
-        shape = (1, count, module.architecture.latent)
         if latents is None:
-            z = torch.randn(shape, generator=generator)
+            with torch.no_grad():
+                z = module.prior().sample(count, generator)
         else:
-            z = torch.as_tensor(np.asarray(latents, dtype=np.float32)).view(shape)
+            z = torch.as_tensor(np.asarray(latents, dtype=np.float32))
+            z = z.view(1, count, module.architecture.latent)
         given = alone._no_condition(count)
         if given is not None and conditions is not None:
             given = torch.as_tensor(np.asarray(conditions, dtype=np.float32)).view(given.shape)
         with torch.no_grad(), single_thread(0):
             return draw_rows(self.schema, module.generate(z, given), generator, options)
+
+    def prior_moments(self) -> tuple[Array, Array]:
+        """Mean and variance of the prior in every dimension, each (M, L)."""
+        with torch.no_grad():
+            mean, variance = (part.double().cpu().numpy() for part in self.module.prior().moments())
+        return mean, variance
 
     def noise(self) -> Array | None:
         """Decoder standard deviation per column in transformed units, (M, D); None by row."""
@@ -268,7 +251,7 @@ def _joined(parts: list[Tensor]) -> Array:
 FORMAT = 3
 KIND = "variolite.tabular_vae"
 
-_ARCHITECTURE = TypeAdapter(Architecture)
+ARCHITECTURE = TypeAdapter(Architecture)
 _MEMBERS = TypeAdapter(tuple[Member, ...])
 
 
@@ -280,7 +263,7 @@ def save_model(folder: Path, model: TabularModel) -> None:
 def description_of(model: TabularModel) -> dict[str, Any]:
     """Return what a model file says beside the weights."""
     return {
-        "architecture": _ARCHITECTURE.dump_python(model.module.architecture, mode="json"),
+        "architecture": ARCHITECTURE.dump_python(model.module.architecture, mode="json"),
         "members": [asdict(member) for member in model.members],
         "schema": model.schema.to_dict(),
         "provenance": model.provenance,
@@ -309,7 +292,7 @@ def model_from(
 ) -> TabularModel:
     """Make a model of its description and weights, within `reading_model`."""
     members = _MEMBERS.validate_python(description["members"])
-    architecture = _ARCHITECTURE.validate_python(description["architecture"])
+    architecture = ARCHITECTURE.validate_python(description["architecture"])
     make = partial(blank, architecture, len(members))
     module = module_with(make, weights, folder).eval()
     schema = FittedSchema.from_dict(description["schema"])
@@ -317,231 +300,3 @@ def model_from(
     shift = description.get("shift")  # models of frameworks have formats of their own
     shift = shift and GroupShift.from_dict(shift)
     return TabularModel(schema, module, members, dict(description["provenance"]), groups, shift)
-
-
-# From rows and a recipe to a trained model.
-
-
-@dataclass(frozen=True)
-class Fitted(Trained):
-    """A model with the best weights of every member, and the settings that were used.
-
-    ``device`` says which was chosen and why.
-    """
-
-    model: TabularModel
-    device: str
-    batch_size: int
-    learning_rate: float
-
-
-def auto_batch_size(rows: int) -> int:
-    """About 170 steps an epoch: the power of two next to n / 170, within 32 to 2048."""
-    return int(np.clip(2 ** round(np.log2(max(rows, 1) / 170.0)), 32, 2048))
-
-
-def auto_rate(batch_size: int) -> float:
-    """0.004 at 256 rows a step, growing with the root of the batch."""
-    return float(0.004 * np.sqrt(batch_size / 256.0))
-
-
-def members_for(spec: TrainingSpec, model: ModelSpec, *, seeds: int = 1) -> tuple[Member, ...]:
-    """Members that differ in their seed, counted up from that of the recipe."""
-    return tuple(Member(spec.seed + seed, beta=1.0, latent=model.latent) for seed in range(seeds))
-
-
-Features = Mapping[str, NDArray[np.float32]]
-"""Features of the members of set columns, (levels, F) by column."""
-
-
-def architecture_for(
-    schema: FittedSchema,
-    records: Records,
-    spec: ModelSpec,
-    latent: int,
-    features: Features | None = None,
-    *,
-    masked: bool = False,
-) -> Architecture:
-    """Sizes that follow from the data, choices that follow from the recipe.
-
-    The encoder is told what is missing if anything is, or is ``masked`` in training.
-    """
-    features = features or {}
-    return Architecture(
-        # The column's own choice, else the recipe's; no numeric column can ask for categorical.
-        likelihoods=tuple(
-            cast(Likelihood, schema.schema.columns[n].likelihood or spec.likelihood)
-            for n in schema.numeric_names
-        ),
-        category_levels=tuple(len(schema.category_levels[n]) for n in schema.category_names),
-        sets=tuple(
-            SetShape(
-                len(schema.levels[n]),
-                codes.shape[1],
-                features[n].shape[1] if n in features else 0,
-            )
-            for n, codes in records.sets.items()
-        ),
-        condition=records.condition.shape[1],
-        latent=latent,
-        **spec.model_dump(include={"encoder", "decoder", "norm", "dropout", "variance"}),
-        fixed_variance=0.25 if spec.sigma2 is None else spec.sigma2,
-        mask_input=masked or not bool(records.observed.all()),
-        context=spec.context,
-    )
-
-
-def fit_tabular(
-    schema: FittedSchema,
-    training: Records,
-    validation: Records | None,
-    model: ModelSpec,
-    spec: TrainingSpec,
-    members: Sequence[Member],
-    *,
-    features: Features | None = None,
-    device: str = "auto",
-    resume: Callable[[str], Resume] | None = None,
-    on_start: Callable[[str], None] | None = None,
-    on_epoch: Callable[[EpochRecord], None] | None = None,
-) -> Fitted:
-    """Train all members as one model.
-
-    ``schema`` is fitted on the training rows; validation rows are of other groups. ``features``
-    say what members of sets have in common. Without any,
-    the training objective at the final beta is monitored. ``resume`` is called with the
-    fingerprint of rows and settings when all has been checked, and returns where checkpoints go:
-    an interrupted run that left one there is resumed. ``on_start`` is called with what was chosen:
-    device, batch size and learning rate.
-
-    Raises a TrainingError if there are too few rows, or the loss diverges.
-    """
-    if len(training) < 2:
-        hint = "give more data, or a smaller split.test"
-        raise TrainingError(f"{len(training)} training rows are left", hint=hint)
-    modules = [
-        TabularModule(
-            architecture_for(
-                schema, training, model, m.latent, features, masked=spec.masking is not None
-            ),
-            m.seed,
-        )
-        for m in members
-    ]
-    for module in modules:
-        for name, column in zip(schema.set_names, module.set_columns, strict=True):
-            if features and name in features:
-                column.features.copy_(torch.from_numpy(features[name]))
-    work = sum(p.numel() for p in modules[0].parameters())
-    where, reason = choose_device(device, work)
-    module = stack(modules).to(where)
-    fitted = TabularModel(
-        schema,
-        module,
-        tuple(members),
-        groups=_groups_of(training, validation),
-        shift=GroupShift.fit(training) if model.shift == "group" else None,
-    )
-    training, validation = fitted.prepared(training), validation and fitted.prepared(validation)
-    batch_size = auto_batch_size(len(training)) if spec.batch_size == "auto" else spec.batch_size
-    rate = auto_rate(batch_size) if spec.learning_rate == "auto" else spec.learning_rate
-    rows = Batch.of(training, where)
-    masking = None if spec.masking is None else _masking(schema, training, spec.masking, where)
-    source = TrainingBatches(
-        rows, members, batch_size, dropout=model.dropout > 0.0, masking=masking
-    )
-    architecture = _ARCHITECTURE.dump_python(module.architecture, mode="json")
-    settings = [architecture, spec.model_dump(mode="json"), [*map(asdict, members)]]
-    checkpoints = resume and resume(_fingerprint(training, validation, settings))
-    if on_start is not None:
-        on_start(
-            f"{reason}; {len(training):,} rows, {source.steps} steps of {source.batch_size}, "
-            f"rate {rate:.2g}, {work:,} weights, {len(members)} members"
-        )
-    held = Batch.of(validation, where) if validation is not None and len(validation) else None
-    closed_form = spec.engine != "autograd" and supports(module)
-    with single_thread(work):
-        trained = train(
-            module,
-            module.loss,
-            source.epoch,
-            None if held is None else lambda: _validate(module, held, members),
-            spec,
-            learning_rate=rate,
-            betas=[m.beta for m in members],
-            analytic=partial(AnalyticStep, module) if closed_form else None,
-            resume=checkpoints,
-            on_epoch=on_epoch,
-        )
-    module.to("cpu").eval()
-    return Fitted(
-        **vars(trained),
-        model=fitted,
-        device=reason,
-        batch_size=source.batch_size,
-        learning_rate=rate,
-    )
-
-
-def _groups_of(training: Records, validation: Records | None) -> Split | None:
-    if training.group is None:
-        return None
-    train = spellings(pl.Series(training.group).unique())
-    held = () if validation is None or validation.group is None else validation.group
-    # An estimator may validate on other rows of the same groups.
-    others = spellings(pl.Series(held, dtype=pl.String).unique()).keys() - train
-    return Split(tuple(train), tuple(others), ())
-
-
-def _masking(
-    schema: FittedSchema, training: Records, spec: MaskingSpec, device: torch.device
-) -> Masking:
-    names = schema.numeric_names
-    blocks = torch.eye(len(names), dtype=torch.bool)
-    if spec.columns:
-        blocks = torch.tensor([[name in spec.columns for name in names]])
-        if not blocks.any():
-            what = f"the table has none of the columns to mask: {', '.join(spec.columns)}"
-            hint = "name others, or leave training.masking.columns out to mask any one"
-            raise TrainingError(what, where="training.masking", hint=hint)
-    group = np.zeros(len(training), np.int64)
-    if training.group is not None:
-        group = pl.Series(training.group).rank("dense").to_numpy().astype(np.int64) - 1
-    return Masking(
-        spec.kind,
-        spec.share,
-        blocks.to(device),
-        torch.from_numpy(group).to(device),
-        scored=spec.likelihood == "observed",
-    )
-
-
-def _validate(module: TabularModule, rows: Batch, members: Sequence[Member]) -> Validation:
-    """Average the terms of the objective over validation rows with fixed noise."""
-    ones = torch.ones(len(members), device=rows.numeric.device)
-    sums: list[Tensor] = []
-    for batch in evaluation_batches(rows, members):
-        posterior = module.infer(batch)
-        terms = module.loss(batch, ones, posterior)
-        per_dimension = posterior.kl_per_dimension().mean(dim=1)
-        # One tensor (M, 2 + L) for all: few calls, and a single reading back.
-        joined = torch.column_stack([terms.reconstruction, terms.kl, per_dimension])
-        # The last batch is shorter: means are weighted by their rows.
-        sums.append(joined * (len(batch) / len(rows)))
-    total = torch.stack(sums).sum(0)
-    return Validation(total[:, 0], total[:, 1], (total[:, 2:] > ACTIVE_NATS).sum(1))
-
-
-def _fingerprint(training: Records, validation: Records | None, settings: Sequence[Any]) -> str:
-    """Identify a run by its rows and settings."""
-    digest = hashlib.sha256()
-    for records in (training, validation):
-        if records is not None:
-            arrays = (records.numeric, records.observed, records.category, records.condition)
-            for array in (*arrays, *records.sets.values(), records.context):
-                if array is None:
-                    continue
-                digest.update(np.ascontiguousarray(array).tobytes())
-    digest.update(json.dumps(settings).encode())
-    return digest.hexdigest()

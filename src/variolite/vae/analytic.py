@@ -36,6 +36,9 @@ def supports(module: TabularModule) -> bool:
         and not a.category_levels
         and not a.sets
         and not a.condition
+        and not a.groups
+        and not a.classes
+        and (a.decoders, a.prior) == ("shared", "standard")
         and next(module.parameters()).device.type == "cpu"
     )
 

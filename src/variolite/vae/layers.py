@@ -21,21 +21,34 @@ class Linear(nn.Module):
     """x @ weight + bias for every member; a new layer has one.
 
     Starts as ``torch.nn.Linear`` does: uniform within one over the root of the number of inputs.
+    With ``joined`` (in, out) an output sees only the inputs it is joined to; the others do not
+    count.
     """
 
-    def __init__(self, inputs: int, outputs: int, generator: torch.Generator) -> None:
+    joined: Tensor | None
+
+    def __init__(
+        self, inputs: int, outputs: int, generator: torch.Generator, joined: Tensor | None = None
+    ) -> None:
         super().__init__()
         bound = 1.0 / math.sqrt(max(inputs, 1))
         self.weight, self.bias = (
             nn.Parameter(torch.empty(1, rows, outputs).uniform_(-bound, bound, generator=generator))
             for rows in (inputs, 1)
         )
+        self.register_buffer("joined", None if joined is None else joined[None], persistent=False)
+        if joined is not None:
+            with torch.no_grad():
+                wider = (inputs / joined.sum(0).clamp(min=1)).sqrt()
+                self.weight.mul_(joined * wider)
+                self.bias.mul_(wider)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (M or 1, B, in) to (M, B, out), or (B, in) to (B, out) for a single member."""
+        weight = self.weight if self.joined is None else self.weight * self.joined
         if x.dim() == 2:  # one matrix product is quicker than a batch of one
-            return torch.addmm(self.bias.squeeze(0), x, self.weight.squeeze(0))
-        return torch.baddbmm(self.bias, x.expand(self.weight.shape[0], -1, -1), self.weight)
+            return torch.addmm(self.bias.squeeze(0), x, weight.squeeze(0))
+        return torch.baddbmm(self.bias, x.expand(weight.shape[0], -1, -1), weight)
 
 
 class Embedding(nn.Module):
@@ -60,15 +73,36 @@ class Stack(nn.Module):
     ``norm`` layer normalises each hidden row after its ReLU (no batch statistics: a row's code
     never depends on its neighbours); ``dropout`` is the fraction of hidden units set to zero in
     training.
+
+    With ``blocks`` it is G networks side by side, each of the hidden sizes: which inputs,
+    (in, G), and outputs, (out, G), belong to each.
     """
 
     def __init__(
-        self, sizes: Sequence[int], *, norm: Norm, dropout: float, generator: torch.Generator
+        self,
+        sizes: Sequence[int],
+        *,
+        norm: Norm,
+        dropout: float,
+        generator: torch.Generator,
+        blocks: tuple[Tensor, Tensor] | None = None,
     ) -> None:
         super().__init__()
         self.norm = norm
         self.dropout = dropout
-        self.layers = nn.ModuleList(Linear(a, b, generator) for a, b in pairwise(sizes))
+        self.blocks = 1
+        joined: list[Tensor | None] = [None] * (len(sizes) - 1)
+        if blocks is not None:
+            self.blocks = blocks[0].shape[1]
+            own = torch.eye(self.blocks)
+            hidden = [own.repeat_interleave(size, dim=0) for size in sizes[1:-1]]
+            ends = [blocks[0].float(), *hidden, blocks[1].float()]
+            joined = [(a @ b.T > 0).float() for a, b in pairwise(ends)]
+            sizes = [len(end) for end in ends]
+        self.layers = nn.ModuleList(
+            Linear(a, b, generator, those)
+            for (a, b), those in zip(pairwise(sizes), joined, strict=True)
+        )
 
     def forward(self, x: Tensor, generators: Sequence[torch.Generator] = ()) -> Tensor:
         """Map (M or 1, B, in) to (M, B, out).
@@ -84,7 +118,9 @@ class Stack(nn.Module):
                 break
             x = torch.relu_(x)
             if self.norm == "layer":
-                x = torch.nn.functional.layer_norm(x, x.shape[-1:])
+                # Each block by itself: what one sees must not move another.
+                apart = x.view(*x.shape[:-1], self.blocks, -1)
+                x = torch.nn.functional.layer_norm(apart, apart.shape[-1:]).view(x.shape)
             if self.dropout > 0.0 and generators:
                 x = x * self._keep(x, generators)
         return x.unsqueeze(0) if single else x

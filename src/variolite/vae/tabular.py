@@ -15,6 +15,7 @@ from variolite.errors import TrainingError
 from variolite.records import DepthContext
 from variolite.vae.batch import Batch
 from variolite.vae.distributions import (
+    LOG_VARIANCE_RANGE,
     Categorical,
     Gaussian,
     Joint,
@@ -24,6 +25,7 @@ from variolite.vae.distributions import (
     StudentT,
 )
 from variolite.vae.layers import Embedding, Norm, Stack
+from variolite.vae.priors import MixtureParameters, Prior, PseudoInputs, StandardNormal
 from variolite.vae.sets import SIZE, SetColumn, SetShape
 
 
@@ -42,6 +44,9 @@ class LossTerms:
 
 Likelihood = Literal["gaussian", "student_t"]
 Variance = Literal["fixed", "feature", "row"]
+Fusion = Literal["concat", "product"]
+Decoders = Literal["shared", "by_group", "by_column"]
+PriorKind = Literal["standard", "mixture", "vamp"]
 
 LOG_SCALE_RANGE = (-6.0, 3.0)
 """Learned log-scales in transformed (unit-variance) units stay within this range."""
@@ -50,6 +55,7 @@ LEAST_FREEDOM = 2.01
 """Student-t degrees of freedom stay above this: below 2 there is no standard deviation."""
 
 EMBEDDING_SIZE = 8
+HEAD_WIDTH = 32
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,12 @@ class Architecture:
     ``feature`` for a learned one per column, ``row``
     where the decoder gives one for every value; of Student-t columns it is the squared scale.
     ``mask_input`` shows the encoder which values were observed, ``context`` the rows around.
+
+    ``groups`` are columns, numbered from the numeric ones over categories to sets, that have
+    an encoder each: ``fusion`` concat gives each its share of the latent dimensions, product
+    multiplies their Gaussians with that of the prior, leaving out those that saw nothing.
+    ``decoders`` are shared, or one by group or column. ``components`` are of the ``prior``, where
+    it is not the standard normal. ``classes`` counts those that a label head tells apart.
     """
 
     likelihoods: tuple[Likelihood, ...]
@@ -78,6 +90,12 @@ class Architecture:
     fixed_variance: float = 0.25
     mask_input: bool = False
     context: DepthContext | None = None
+    groups: tuple[tuple[int, ...], ...] = ()
+    fusion: Fusion = "concat"
+    decoders: Decoders = "shared"
+    prior: PriorKind = "standard"
+    components: int = 0
+    classes: int = 0
 
     @property
     def numeric(self) -> int:
@@ -89,6 +107,35 @@ class Architecture:
         """Numbers that the decoder gives for the numeric columns."""
         return self.numeric * (2 if self.variance == "row" else 1)
 
+    @property
+    def columns(self) -> int:
+        """Number of all columns."""
+        return self.numeric + len(self.category_levels) + len(self.sets)
+
+    def inputs(self) -> list[int]:
+        """Column of every encoder input; -1 of those of conditions."""
+        numbers = [*range(self.numeric)]
+        seen = numbers * (2 if self.mask_input else 1)
+        if self.context:
+            seen += [n for n in numbers for _ in range(self.context.per_column)]
+        widths = [EMBEDDING_SIZE] * len(self.category_levels) + [SIZE] * len(self.sets)
+        seen += [self.numeric + i for i, width in enumerate(widths) for _ in range(width)]
+        return seen + [-1] * self.condition
+
+    def outputs(self) -> list[int]:
+        """Column of every decoder output."""
+        made = [*range(self.numeric)] * (self.numeric_outputs // max(self.numeric, 1))
+        widths = [*self.category_levels, *[SIZE] * len(self.sets)]
+        return made + [self.numeric + i for i, width in enumerate(widths) for _ in range(width)]
+
+    def membership(self, groups: Sequence[Sequence[int]]) -> Tensor:
+        """Which columns, and last the conditions, belong to each group, (columns + 1, G)."""
+        member = torch.zeros((self.columns + 1, len(groups)), dtype=torch.bool)
+        for place, group in enumerate(groups):
+            member[list(group), place] = True
+        member[-1] = True
+        return member
+
 
 class TabularModule(nn.Module):
     """Encoder, decoder and likelihood of one or several members.
@@ -97,6 +144,7 @@ class TabularModule(nn.Module):
     """
 
     heavy: Tensor
+    membership: Tensor
 
     def __init__(self, architecture: Architecture, seed: int) -> None:
         super().__init__()
@@ -105,17 +153,23 @@ class TabularModule(nn.Module):
         self.embeddings = nn.ModuleList(
             Embedding(levels, EMBEDDING_SIZE, generator) for levels in a.category_levels
         )
-        inputs = a.numeric * (2 if a.mask_input else 1)
-        inputs += a.numeric * a.context.per_column if a.context else 0
-        inputs += EMBEDDING_SIZE * len(a.category_levels) + SIZE * len(a.sets) + a.condition
-        outputs = a.numeric_outputs + sum(a.category_levels) + SIZE * len(a.sets)
+        inputs, outputs = a.inputs(), a.outputs()
         self.encoder, self.decoder = (
-            Stack(sizes, norm=a.norm, dropout=a.dropout, generator=generator)
-            for sizes in (
-                (inputs, *a.encoder, 2 * a.latent),
-                (a.latent + a.condition, *a.decoder, outputs),
+            Stack(sizes, norm=a.norm, dropout=a.dropout, generator=generator, blocks=blocks)
+            for sizes, blocks in (
+                ((len(inputs), *a.encoder, 2 * a.latent), self._encoder_blocks(inputs)),
+                ((a.latent + a.condition, *a.decoder, len(outputs)), self._decoder_blocks(outputs)),
             )
         )
+        membership = a.membership(a.groups)[:-1].float()
+        self.register_buffer("membership", membership, persistent=False)
+        if a.prior == "mixture":
+            self.mixture = MixtureParameters(a.components, a.latent, generator)
+        elif a.prior == "vamp":
+            self.pseudo_inputs = PseudoInputs(a.components, len(inputs), generator)
+        if a.classes:
+            sizes = (a.latent, HEAD_WIDTH, a.classes)
+            self.head = Stack(sizes, norm="none", dropout=0.0, generator=generator)
         if a.numeric and a.variance == "fixed":
             log_scale = torch.full((1, 1, a.numeric), 0.5 * math.log(a.fixed_variance))
             self.register_buffer("log_scale", log_scale)
@@ -128,6 +182,27 @@ class TabularModule(nn.Module):
             # softplus(2) + 2: about four degrees of freedom, heavy tails to start from
             self.free = nn.Parameter(torch.full((1, 1, a.numeric), 2.0))
 
+    def _encoder_blocks(self, inputs: Sequence[int]) -> tuple[Tensor, Tensor] | None:
+        a = self.architecture
+        if not a.groups:
+            return None
+        own = torch.eye(len(a.groups), dtype=torch.bool)
+        if a.fusion == "product":  # means and log-variances of one expert after the other
+            outputs = own.repeat_interleave(2 * a.latent, dim=0)
+        else:  # the latent dimensions are shared out; all means, then all log-variances
+            share = torch.arange(a.latent) * len(a.groups) // a.latent
+            outputs = own[share].repeat(2, 1)
+        return a.membership(a.groups)[list(inputs)], outputs
+
+    def _decoder_blocks(self, outputs: Sequence[int]) -> tuple[Tensor, Tensor] | None:
+        a = self.architecture
+        if a.decoders == "shared":
+            return None
+        groups = a.groups if a.decoders == "by_group" else [(i,) for i in range(a.columns)]
+        # Every decoder reads the whole latent space.
+        everything = torch.ones((a.latent + a.condition, len(groups)), dtype=torch.bool)
+        return everything, a.membership(groups)[list(outputs)]
+
     @property
     def set_columns(self) -> list[SetColumn]:
         """One for every column of sets, in order."""
@@ -135,9 +210,43 @@ class TabularModule(nn.Module):
 
     def infer(self, batch: Batch) -> Posterior:
         """Posterior of the rows of a batch."""
-        inputs = self.encoder_input(batch)
-        mean, log_variance = self.encoder(inputs, batch.generators).chunk(2, dim=-1)
-        return Posterior(mean, log_variance)
+        out = self.encoder(self.encoder_input(batch), batch.generators)
+        return self._fused(out, self._present(batch) if self.architecture.groups else None)
+
+    def _present(self, batch: Batch) -> Tensor:
+        """Whether the encoder of each group sees anything, (M or 1, B, G)."""
+        visible = batch.observed if batch.visible is None else batch.visible
+        seen = [torch.ones_like(batch.numeric) if visible is None else visible.float()]
+        if batch.category is not None:
+            seen.append((batch.category >= 0).float())
+        seen += [(codes[..., :1] >= 0).float() for codes in batch.sets]
+        members = max(part.shape[0] for part in seen)
+        joined = torch.cat([part.expand(members, -1, -1) for part in seen], dim=-1)
+        return joined @ self.membership > 0.0
+
+    def _fused(self, out: Tensor, present: Tensor | None) -> Posterior:
+        """Posterior of what the encoders give; all groups are present by default."""
+        a = self.architecture
+        if not a.groups or a.fusion == "concat":
+            return Posterior(*out.chunk(2, dim=-1))
+        # A product of Gaussians adds precisions; that of the prior is 1 (Wu and Goodman 2018).
+        experts = out.view(*out.shape[:2], len(a.groups), 2 * a.latent)
+        mean, log_variance = experts.chunk(2, dim=-1)
+        precision = torch.exp(-log_variance.clamp(*LOG_VARIANCE_RANGE))
+        if present is not None:
+            precision = precision * present.unsqueeze(-1)
+        total = 1.0 + precision.sum(2)
+        return Posterior((precision * mean).sum(2) / total, -total.log())
+
+    def prior(self) -> Prior:
+        """Prior of all members."""
+        a = self.architecture
+        if a.prior == "mixture":
+            return self.mixture()  # type: ignore[no-any-return]
+        if a.prior == "vamp":
+            # No generators: dropout would make another prior of every step.
+            return self.pseudo_inputs(self._fused(self.encoder(self.pseudo_inputs.rows), None))  # type: ignore[no-any-return]
+        return StandardNormal(next(self.parameters()).shape[0], a.latent)
 
     def encoder_input(self, batch: Batch) -> Tensor:
         """All that the encoder sees of the rows of a batch, (M or 1, B, inputs)."""
@@ -201,7 +310,7 @@ class TabularModule(nn.Module):
         model; with a Gaussian decoder of fixed variance it only rescales that variance, sigma^2
         to beta * sigma^2. ``posterior`` is of the same batch, where it was inferred already.
         """
-        z, kl = (posterior or self.infer(batch)).draw(batch.noise)
+        z, kl = self.prior().draw(posterior or self.infer(batch), batch.noise)
         likelihood = self.generate(z, batch.condition, batch.generators)
         log_likelihood = likelihood.log_prob(
             batch.numeric, batch.observed, batch.category, batch.sets
@@ -222,6 +331,8 @@ def _state(module: TabularModule, latent: int) -> dict[str, Tensor]:
     """Weights by name, padded with zeros, or cut, to a latent size."""
     a, state = module.architecture, module.state_dict()
     more = latent - a.latent  # a negative pad cuts
+    if not more:
+        return state
     # The last layer of the encoder, (M, in, 2L): means and log-variances lie side by side.
     for part in ("weight", "bias"):
         name = f"encoder.layers.{len(a.encoder)}.{part}"
@@ -241,6 +352,12 @@ def stack(modules: Sequence[TabularModule]) -> TabularModule:
         raise TrainingError(
             "members may differ in seed, beta and latent size only",
             hint="train models of different shape in separate runs",
+        )
+    plain = (joint.prior, joint.groups, joint.classes) == ("standard", (), 0)
+    if not plain and any(module.architecture.latent != latent for module in modules):
+        raise TrainingError(
+            "members of different latent size need the standard prior and one encoder",
+            hint="train them in separate runs",
         )
     states = [_state(module, latent) for module in modules]
     result = blank(joint, len(modules))
