@@ -1,7 +1,7 @@
 """Changes to training and priors that `benchmarks.frameworks.remedies` compares.
 
 Each is the smallest honest form of a remedy that was proposed against lost tails, on the default
-recipe; without a change `fit` trains what `variolite.training.tabular.fit_tabular` trains.
+recipe; without a change `fit` trains what `variolite.training.fit_tabular` trains.
 """
 
 from __future__ import annotations

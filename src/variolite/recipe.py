@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -159,13 +159,46 @@ class MaskingSpec(Spec):
         return self
 
 
+class PretrainingSpec(Spec):
+    """A first stage with the standard prior, in which all rows take part.
+
+    For ``epochs`` the network sees and decodes only ``columns``; with each_encoder those of one
+    of its encoders, drawn for every row; by default all.
+    """
+
+    epochs: AtLeastTwo
+    columns: tuple[str, ...] | Literal["each_encoder"] = ()
+
+
+class ContrastiveSpec(Spec):
+    """Draws together the latents of one of ``clusters`` found by k-means, and others apart.
+
+    ``weight`` is of the loss in nats per row, ``temperature`` divides cosine similarities.
+    """
+
+    weight: Annotated[float, Field(gt=0.0)] = 1.0
+    temperature: Annotated[float, Field(gt=0.0)] = 0.5
+    clusters: AtLeastTwo = 12
+
+
+class GuidanceSpec(Spec):
+    """Cross entropy of a label head, on the labels of a ``share`` of the training groups alone.
+
+    ``weight`` is of the cross entropy in nats per labelled row.
+    """
+
+    weight: Annotated[float, Field(gt=0.0)] = 1.0
+    share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.2
+
+
 class TrainingSpec(Spec):
     """How the model is trained. Every epoch count includes the warm-up of beta.
 
     ``decay`` cosine lets the learning rate rise for the first twentieth of the
     epochs and then fall to a hundredth along half a cosine. ``precision`` auto
     lets a crystal network round the factors of its matrix products to bfloat16
-    while training, where the processor gains by it.
+    while training, where the processor gains by it. ``rows_per_epoch`` is the most rows
+    of one epoch, drawn anew for each.
     """
 
     beta: Schedule = LinearBeta()
@@ -180,7 +213,11 @@ class TrainingSpec(Spec):
     precision: Literal["auto", "float32"] = "auto"
     seed: Seed = 0
     engine: Literal["auto", "autograd"] = "auto"
+    rows_per_epoch: Positive | None = None
     masking: MaskingSpec | None = None
+    pretraining: PretrainingSpec | None = None
+    contrastive: ContrastiveSpec | None = None
+    guidance: GuidanceSpec | None = None
 
     @model_validator(mode="after")
     def _schedule_fits(self) -> Self:
@@ -207,9 +244,12 @@ class SplitSpec(Spec):
 
 
 class ClusteringSpec(Spec):
-    """How latents become clusters. ``rule`` picks k from ``k`` without labels."""
+    """How latents become clusters. ``rule`` picks k from ``k`` without labels.
 
-    algorithm: Literal["kmeans", "gmm", "hdbscan"] = "gmm"
+    ``algorithm`` prior takes the components of the prior for clusters.
+    """
+
+    algorithm: Literal["kmeans", "gmm", "hdbscan", "prior"] = "gmm"
     k: Annotated[tuple[AtLeastTwo, ...], Field(min_length=1)] = (4, 6, 9, 12, 15, 18)
     rule: Literal["bic", "silhouette", "stability"] = "stability"
     minimum_label_rows: Annotated[int, Field(ge=0)] = 0
@@ -280,9 +320,20 @@ class Recipe(BaseRecipe):
         return self
 
     @model_validator(mode="after")
+    def _clusters_of_a_mixture(self) -> Self:
+        if self.clustering.algorithm == "prior" and self.model.prior == "standard":
+            raise ValueError("clustering.algorithm prior needs model.prior mixture or vamp")
+        return self
+
+    @model_validator(mode="after")
     def _settings_name_columns(self) -> Self:
-        masking = self.training.masking
-        named = {"training.masking": masking.columns if masking else ()}
+        masking, pretraining = self.training.masking, self.training.pretraining
+        named: dict[str, Sequence[str]] = {"training.masking": masking.columns if masking else ()}
+        if pretraining and pretraining.columns == "each_encoder":
+            if not self.model.encoders:
+                raise ValueError("training.pretraining.columns each_encoder needs model.encoders")
+        elif pretraining:
+            named["training.pretraining"] = pretraining.columns
         named |= {f"model.encoders.{group}": own for group, own in self.model.encoders.items()}
         for key, names in named.items():
             for name in names:

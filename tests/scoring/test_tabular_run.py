@@ -12,7 +12,7 @@ from sklearn.metrics import adjusted_rand_score
 from variolite.errors import DataError, DataWarning, RunFolderError, SchemaError
 from variolite.recipe import recipe_from_dict
 from variolite.records import read_table
-from variolite.scoring import kept_clusters
+from variolite.scoring import Health, kept_clusters
 from variolite.scoring.kept_clusters import fit_clusters, load_clusters
 from variolite.scoring.tabular_run import compare_runs, latent_health_of, score_run
 from variolite.training import RunFolder
@@ -36,7 +36,7 @@ def _table(seed=0):
     )
 
 
-def _train(folder, data=None, *, seeds=1, columns=None, **clustering):
+def _train(folder, data=None, *, seeds=1, columns=None, prior=False, **clustering):
     roles = {"hole": {"role": "group"}, "depth": {"role": "order"}, "rock": {"role": "label"}}
     training = {"epochs": 40, "learning_rate": 0.02, "patience": None, "batch_size": 32}
     content = {
@@ -45,6 +45,9 @@ def _train(folder, data=None, *, seeds=1, columns=None, **clustering):
         "training": training | {"beta": {"kind": "linear", "epochs": 3}},
         "clustering": {"algorithm": "kmeans", "k": [2, 3, 4], "rule": "silhouette"} | clustering,
     }
+    if prior:
+        content["model"] |= {"prior": "mixture", "components": 3}
+        content["training"] |= {"pretraining": {"epochs": 20}}
     recipe = recipe_from_dict(content, where="test")
     return train_run(recipe, _table() if data is None else data, folder, seeds=seeds)
 
@@ -172,6 +175,24 @@ def test_other_clusterings_are_kept_and_come_back(tmp_path, algorithm, rule):
     assert (again.algorithm, again.k, again.rule) == (fitted.algorithm, fitted.k, fitted.rule)
     np.testing.assert_array_equal(again.predict(latents), fitted.predict(latents))
     assert len(np.unique(fitted.predict(latents))) > 1
+
+
+def test_the_components_of_a_prior_are_clusters_and_are_scored(tmp_path):
+    run, prepared = _train(tmp_path / "run", prior=True, algorithm="prior", rule="bic")
+    fitted = fit_clusters(run, prepared.part("train"))
+    assert (fitted.k, fitted.rule) == (3, "fixed")
+    rows = prepared.part("test")
+    latents = run.model().encode(rows)[0]
+    np.testing.assert_array_equal(load_clusters(run).predict(latents), fitted.predict(latents))
+    card = score_run(run, _table())
+    kept = card.select(
+        task="clustering", method="vae", algorithm="prior", metric="ari", level="rock"
+    )
+    assert kept[0].mean > 0.6
+    # Baselines have no prior: they are clustered by a mixture with as many components.
+    paired = {(row.method, row.k) for row in card.select(task="paired", metric="ari")}
+    assert {("vae vs pca_whitened", 3), ("vae vs supervised", None)} <= paired
+    assert run.require_health(Health).active_units == 2
 
 
 def test_health_names_the_inputs_of_a_latent_and_a_transductive_score_says_so(run):

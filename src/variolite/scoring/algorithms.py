@@ -119,6 +119,7 @@ FittedClusterer: TypeAlias = KMeans | GaussianMixture | DensityClusters
 _FITTED: Mapping[str, type[FittedClusterer]] = {
     "kmeans": KMeans,
     "gmm": GaussianMixture,
+    "prior": GaussianMixture,
     "hdbscan": DensityClusters,
 }
 # How fields that are not arrays come back out of arrays, by their annotation.

@@ -8,6 +8,7 @@ Pattern Recognition and Machine Learning (2006), section 9.2.
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -244,9 +245,9 @@ class GaussianMixture:
     weights: FloatArray
     means: FloatArray
     covariances: FloatArray
-    log_likelihood: float
-    iterations: int
-    converged: bool
+    log_likelihood: float = math.nan
+    iterations: int = 0
+    converged: bool = True
     collapsed: tuple[int, ...] = ()
     constant: tuple[int, ...] = ()
 

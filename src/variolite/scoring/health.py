@@ -94,12 +94,20 @@ class Health(_Stored):
         return lines
 
 
-def kl_from_standard_normal(mean: FloatArray, log_variance: FloatArray) -> FloatArray:
-    """Mean KL of Gaussian posteriors [..., n, L] from N(0, 1) over n rows, nats, [..., L].
+Moments = tuple[ArrayLike, ArrayLike]
+"""Mean and variance of a prior in every dimension, [..., L] each."""
 
-    D. Kingma, M. Welling, 2014, appendix B.
+
+def kl_from_normal(
+    mean: FloatArray, log_variance: FloatArray, prior: Moments = (0.0, 1.0)
+) -> FloatArray:
+    """Mean KL of Gaussian posteriors [..., n, L] over n rows, nats, [..., L].
+
+    From the normal with the moments of the prior; D. Kingma, M. Welling, 2014, appendix B.
     """
-    nats = 0.5 * (mean**2 + np.exp(log_variance) - log_variance - 1.0)
+    centre, variance = (np.expand_dims(np.asarray(part), -2) for part in map(np.atleast_1d, prior))
+    ratio = (np.square(mean - centre) + np.exp(log_variance)) / variance
+    nats = 0.5 * (ratio - log_variance + np.log(variance) - 1.0)
     return np.asarray(nats.mean(axis=-2))
 
 
@@ -127,16 +135,18 @@ def evaluate_health(
     names: Sequence[str],
     *,
     noise: Mapping[str, float] | None = None,
+    prior: Moments = (0.0, 1.0),
 ) -> Health:
     """Evaluate the latent space from the Gaussian posteriors of test rows, [n, L] each.
 
     ``inputs`` [n, d], called ``names`` [d], are in any monotone scale, NaN where unknown;
-    ``noise`` is the decoder's standard deviation per input in transformed units. Raises
-    DataError if posteriors are not finite.
+    ``noise`` is the decoder's standard deviation per input in transformed units, ``prior`` the
+    mean and variance of the prior in every dimension. Raises DataError if posteriors are not
+    finite.
     """
     mu, log_var = as_matrix(mean, "posterior means"), as_matrix(log_variance, "log-variances")
     values = np.asarray(inputs, dtype=np.float64)
-    nats = kl_from_standard_normal(mu, log_var)
+    nats = kl_from_normal(mu, log_var, prior)
     active = np.flatnonzero(nats > ACTIVE_NATS)
     sample = slice(None, None, -(-len(mu) // _MOST_ROWS))  # every n-th row, for the ranks
     correlations = _rank_correlations(mu[sample], values[sample])
@@ -159,7 +169,7 @@ def evaluate_health(
             *_unread_inputs(names, correlations[active]),
             *_noise_levels(sigmas),
             *_far_rows(mu),
-            *_prior_mismatch(mu, log_var, active),
+            *_prior_mismatch(mu, log_var, active, prior),
         )
     ]
     if all(finding.level != "warning" for finding in findings):
@@ -283,11 +293,14 @@ def _far_rows(mu: FloatArray) -> _Found:
         yield "note", f"{text} from the centre", advice
 
 
-def _prior_mismatch(mu: FloatArray, log_var: FloatArray, active: IntArray) -> _Found:
-    """Compare the aggregate posterior of active dimensions with a standard normal prior."""
-    centre = mu[:, active].mean(axis=0)
+def _prior_mismatch(
+    mu: FloatArray, log_var: FloatArray, active: IntArray, prior: Moments
+) -> _Found:
+    """Compare the aggregate posterior of active dimensions with the moments of the prior."""
+    expected, spread = (np.broadcast_to(part, mu.shape[1])[active] for part in prior)
+    centre = (mu[:, active].mean(axis=0) - expected) / np.sqrt(spread)
     # Variance of the aggregate: that of the means plus the mean of the variances.
-    variance = mu[:, active].var(axis=0) + np.exp(log_var[:, active]).mean(axis=0)
+    variance = (mu[:, active].var(axis=0) + np.exp(log_var[:, active]).mean(axis=0)) / spread
     odd = active[(np.abs(centre) > 0.5) | (variance < 0.5) | (variance > 1.6)]
     if len(odd):
         dimensions = ", ".join(map(str, odd))

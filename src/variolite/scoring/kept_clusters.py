@@ -25,7 +25,8 @@ from variolite.scoring.clustering import (
     draw,
     fit_grid,
 )
-from variolite.scoring.health import ACTIVE_NATS, kl_from_standard_normal
+from variolite.scoring.gmm import GaussianMixture
+from variolite.scoring.health import ACTIVE_NATS, kl_from_normal
 from variolite.scoring.intervals import FloatArray, IntArray
 from variolite.training import RunFolder, TabularModel
 
@@ -64,7 +65,8 @@ def active_dimensions(model: TabularModel, records: Records) -> NDArray[np.bool_
 
     The others are idle: they hold noise that some clusterings would blow up.
     """
-    active: NDArray[np.bool_] = kl_from_standard_normal(*model.posterior(records)) > ACTIVE_NATS
+    nats = kl_from_normal(*model.posterior(records), model.prior_moments())
+    active: NDArray[np.bool_] = nats > ACTIVE_NATS
     return active
 
 
@@ -76,6 +78,10 @@ def fit_clusters(
     At most 30,000 rows are drawn, the same for every member.
     """
     spec, model = run.recipe().clustering, run.model()
+    if spec.algorithm == "prior":
+        clusters = _prior_clusters(model)
+        _save(run, clusters)
+        return clusters
     plan = ClusteringPlan(algorithms=(spec.algorithm,), ks=spec.k, rules=(spec.rule,))
     n = min(len(training), MAX_TRAIN_ROWS)
     if spec.algorithm != "hdbscan":
@@ -105,6 +111,17 @@ def fit_clusters(
     clusters = Clusters(spec.algorithm, rule, fitted[0].n_clusters, fitted, active)
     _save(run, clusters)
     return clusters
+
+
+def _prior_clusters(model: TabularModel) -> Clusters:
+    """Take the components of the prior for clusters; all dimensions count."""
+    every = model.prior_components()
+    fitted = tuple(
+        GaussianMixture(weights, means, variances[:, :, None] * np.eye(means.shape[1]))
+        for weights, means, variances in zip(*every, strict=True)
+    )
+    active = np.ones((len(fitted), every[1].shape[2]), dtype=bool)
+    return Clusters("prior", "fixed", fitted[0].n_clusters, fitted, active)
 
 
 def _save(run: RunFolder, clusters: Clusters) -> None:

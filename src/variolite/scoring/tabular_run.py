@@ -58,6 +58,9 @@ Classify = Callable[[Records], tuple[NDArray[np.str_], FloatArray]]
 
 SPLIT = "held-out groups"
 
+_COMPARED = {"prior": "gmm"}
+"""What baselines are clustered with where they have no counterpart of an algorithm."""
+
 Log = Callable[[str], None]
 
 
@@ -147,7 +150,7 @@ def _score_model(
     representations = {"vae": represent(lambda part: active_means(model, part, active))}
     spec = recipe.clustering
     plan = ClusteringPlan(
-        algorithms=(spec.algorithm,),
+        algorithms=(_COMPARED.get(spec.algorithm, spec.algorithm),),
         ks=spec.k,
         rules=(spec.rule, "oracle"),
         fit=fit,
@@ -181,9 +184,10 @@ def plain_autoencoder(
 ) -> TabularModel:
     """Train the same network without noise and KL, squared error alone."""
     network = recipe.model.model_copy(
-        update={"variance": "fixed", "sigma2": 1.0, "likelihood": "gaussian"}
+        update={"variance": "fixed", "sigma2": 1.0, "likelihood": "gaussian", "prior": "standard"}
     )
-    training = recipe.training.model_copy(update={"beta": ConstantBeta(value=1.0)})
+    plain = dict.fromkeys(("masking", "pretraining", "contrastive", "guidance"))
+    training = recipe.training.model_copy(update=plain | {"beta": ConstantBeta(value=1.0)})
     members = [Member(m.seed, 0.0, m.latent) for m in model.members]
     validation = parts.get("validation")
     return fit_tabular(model.schema, parts["train"], validation, network, training, members).model
@@ -196,7 +200,10 @@ def latent_health_of(model: TabularModel, records: Records) -> Health:
     noise = alone.noise()
     names = model.schema.numeric_names
     named = None if noise is None else dict(zip(names, noise[0].tolist(), strict=True))
-    return evaluate_health(mean[0], log_variance[0], records.raw, names, noise=named)
+    centre, variance = alone.prior_moments()
+    return evaluate_health(
+        mean[0], log_variance[0], records.raw, names, noise=named, prior=(centre[0], variance[0])
+    )
 
 
 # The rows, their labels and what is scored without clusters.
@@ -397,7 +404,10 @@ def _paired(evaluation: Evaluation, rule: str) -> Scorecard:
             entry
             for entry in entries
             if (entry.key.level, entry.key.rows) == (own.level, own.rows)
-            and (entry.key.algorithm == own.algorithm or entry.key.method == "supervised")
+            and (
+                entry.key.algorithm == _COMPARED.get(own.algorithm or "", own.algorithm)
+                or entry.key.method == "supervised"
+            )
         ]
         ruled = {e.key.method: e.key.k for e in others if e.key.rule == own.rule}
         for other in others:

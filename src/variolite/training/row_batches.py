@@ -93,9 +93,9 @@ class Masking:
 class TrainingBatches:
     """Shuffled batches of equal size for every epoch, of at most ``batch_size`` rows.
 
-    The few rows left over when n is not a multiple of the batch size sit an epoch out; the next
-    shuffle brings them back. With ``dropout`` batches carry generators for it; ``masking`` hides
-    values from the encoder.
+    The few rows left over when n is not a multiple of the batch size sit an epoch out, as do those
+    beyond ``rows_per_epoch``; the next shuffle brings them back. With ``dropout`` batches carry
+    generators for it; ``masking`` hides values from the encoder.
     """
 
     def __init__(
@@ -106,11 +106,13 @@ class TrainingBatches:
         *,
         dropout: bool,
         masking: Masking | None = None,
+        rows_per_epoch: int | None = None,
     ) -> None:
         self.rows = rows
         self.members = members
-        self.batch_size = min(batch_size, len(rows))
-        self.steps = len(rows) // self.batch_size
+        count = len(rows) if rows_per_epoch is None else min(len(rows), rows_per_epoch)
+        self.batch_size = min(batch_size, count)
+        self.steps = count // self.batch_size
         self.dropout = dropout
         self.masking = masking
 
@@ -135,6 +137,7 @@ class TrainingBatches:
             noise = _noise(self.members, count, noises, device)
             chosen = order[:, start : start + count]
             chunk = self.rows.gather(chosen, noise, drops if self.dropout else ())
+            chunk = replace(chunk, row=chosen)
             if hide is not None:
                 chunk = hide(chunk, chosen)
             yield from chunk.chunks(self.batch_size)

@@ -29,6 +29,7 @@ from variolite.training.storage import (
 )
 from variolite.vae import Architecture, Batch, TabularModule, blank
 from variolite.vae import member as take_member
+from variolite.vae.priors import NormalMixture
 
 Array = NDArray[np.float64]
 
@@ -205,9 +206,16 @@ class TabularModel:
 
     def prior_moments(self) -> tuple[Array, Array]:
         """Mean and variance of the prior in every dimension, each (M, L)."""
-        with torch.no_grad():
-            mean, variance = (part.double().cpu().numpy() for part in self.module.prior().moments())
+        mean, variance = map(_numbers, self.module.prior().moments())
         return mean, variance
+
+    def prior_components(self) -> tuple[Array, Array, Array]:
+        """Weights (M, K), means and variances (M, K, L) of a prior that is a mixture."""
+        prior = self.module.prior()
+        assert isinstance(prior, NormalMixture)
+        parts = prior.log_weights.exp(), prior.mean, prior.log_variance.exp()
+        weights, means, variances = map(_numbers, parts)
+        return weights / weights.sum(1, keepdims=True), means, variances
 
     def noise(self) -> Array | None:
         """Decoder standard deviation per column in transformed units, (M, D); None by row."""
@@ -242,8 +250,12 @@ class TabularModel:
 
 
 def _joined(parts: list[Tensor]) -> Array:
-    joined: Array = torch.cat(parts, dim=1).double().cpu().numpy()
-    return joined
+    return _numbers(torch.cat(parts, dim=1))
+
+
+def _numbers(tensor: Tensor) -> Array:
+    numbers: Array = tensor.detach().double().cpu().numpy()
+    return numbers
 
 
 # The model file of a tabular VAE: tensors in safetensors, everything else in JSON.

@@ -19,10 +19,12 @@ from variolite.errors import TrainingError
 from variolite.recipe import MaskingSpec, ModelSpec, TrainingSpec
 from variolite.records import FittedSchema, Records, Split, spellings
 from variolite.training.device import choose_device, single_thread
+from variolite.training.extra_terms import Contrast, Guide, Term, with_terms
+from variolite.training.first_stage import pretrain, stage_masking, start_prior
 from variolite.training.group_shift import GroupShift
 from variolite.training.loop import Resume, Trained, Validation, train
 from variolite.training.row_batches import Masking, Member, TrainingBatches, evaluation_batches
-from variolite.training.storage import EpochRecord
+from variolite.training.storage import EpochRecord, load_checkpoint
 from variolite.training.tabular import ARCHITECTURE, TabularModel
 from variolite.vae import (
     AnalyticStep,
@@ -78,10 +80,12 @@ def architecture_for(
     features: Features | None = None,
     *,
     masked: bool = False,
+    classes: int = 0,
 ) -> Architecture:
     """Sizes that follow from the data, choices that follow from the recipe.
 
-    The encoder is told what is missing if anything is, or is ``masked`` in training.
+    The encoder is told what is missing if anything is, or is ``masked`` in training; ``classes``
+    are those of a label head.
     """
     features = features or {}
     return Architecture(
@@ -106,6 +110,7 @@ def architecture_for(
         mask_input=masked or not bool(records.observed.all()),
         context=spec.context,
         groups=_encoder_groups(schema, spec),
+        classes=classes,
         components=0 if spec.prior == "standard" else spec.components,
     )
 
@@ -164,15 +169,16 @@ def fit_tabular(
     if len(training) < 2:
         hint = "give more data, or a smaller split.test"
         raise TrainingError(f"{len(training)} training rows are left", hint=hint)
-    modules = [
-        TabularModule(
-            architecture_for(
-                schema, training, model, m.latent, features, masked=spec.masking is not None
-            ),
-            m.seed,
-        )
-        for m in members
-    ]
+    guide = None if spec.guidance is None else Guide.of(training, spec.guidance, spec.seed)
+    pretraining = spec.pretraining
+    sized = partial(
+        architecture_for,
+        *(schema, training, model),
+        features=features,
+        masked=bool(spec.masking or (pretraining and pretraining.columns)),
+        classes=len(guide.classes) if guide else 0,
+    )
+    modules = [TabularModule(sized(m.latent), m.seed) for m in members]
     for module in modules:
         for name, column in zip(schema.set_names, module.set_columns, strict=True):
             if features and name in features:
@@ -188,28 +194,56 @@ def fit_tabular(
         shift=GroupShift.fit(training) if model.shift == "group" else None,
     )
     training, validation = fitted.prepared(training), validation and fitted.prepared(validation)
-    batch_size = auto_batch_size(len(training)) if spec.batch_size == "auto" else spec.batch_size
+    in_epoch = min(len(training), spec.rows_per_epoch or len(training))
+    batch_size = auto_batch_size(in_epoch) if spec.batch_size == "auto" else spec.batch_size
     rate = auto_rate(batch_size) if spec.learning_rate == "auto" else spec.learning_rate
     rows = Batch.of(training, where)
     masking = None if spec.masking is None else _masking(schema, training, spec.masking, where)
-    source = TrainingBatches(
-        rows, members, batch_size, dropout=model.dropout > 0.0, masking=masking
+    batches = partial(
+        TrainingBatches,
+        rows,
+        members,
+        batch_size,
+        dropout=model.dropout > 0.0,
+        rows_per_epoch=spec.rows_per_epoch,
     )
+    source = batches(masking=masking)
+    first = None
+    if pretraining is not None:
+        groups = module.architecture.groups
+        hidden = stage_masking(pretraining, schema.numeric_names, groups, where)
+        first = partial(pretrain, module, batches(masking=hidden), spec, pretraining, rate)
+    if (components := module.architecture.components) > len(training):
+        what = f"{len(training)} training rows are too few for a prior of {components} components"
+        raise TrainingError(what, where="model.components", hint="give more data, or fewer")
     architecture = ARCHITECTURE.dump_python(module.architecture, mode="json")
     settings = [architecture, spec.model_dump(mode="json"), [*map(asdict, members)]]
-    checkpoints = resume and resume(_fingerprint(training, validation, settings))
+    labels = guide.codes if guide else None
+    checkpoints = resume and resume(_fingerprint(training, validation, labels, settings))
     if on_start is not None:
         on_start(
             f"{reason}; {len(training):,} rows, {source.steps} steps of {source.batch_size}, "
             f"rate {rate:.2g}, {work:,} weights, {len(members)} members"
         )
+        if guide:
+            on_start(guide.note)
+    contrast = spec.contrastive and Contrast(module, rows, spec.contrastive)
+    terms: list[Term] = [contrast] if contrast else []
+    terms += [guide.term(module)] if guide else []
     held = Batch.of(validation, where) if validation is not None and len(validation) else None
-    closed_form = spec.engine != "autograd" and supports(module)
+    closed_form = spec.engine != "autograd" and supports(module) and not terms
     with single_thread(work):
+        # What an interrupted main stage left holds all weights already.
+        stored = checkpoints and load_checkpoint(checkpoints.path, checkpoints.fingerprint)
+        if stored is None:
+            if first is not None:
+                first()
+            if components:
+                start_prior(module, rows, members)
         trained = train(
             module,
-            module.loss,
-            source.epoch,
+            with_terms(module, terms) if terms else module.loss,
+            contrast.epochs(source) if contrast else source.epoch,
             None if held is None else lambda: _validate(module, held, members),
             spec,
             learning_rate=rate,
@@ -277,15 +311,20 @@ def _validate(module: TabularModule, rows: Batch, members: Sequence[Member]) -> 
     return Validation(total[:, 0], total[:, 1], (total[:, 2:] > ACTIVE_NATS).sum(1))
 
 
-def _fingerprint(training: Records, validation: Records | None, settings: Sequence[Any]) -> str:
-    """Identify a run by its rows and settings."""
+def _fingerprint(
+    training: Records,
+    validation: Records | None,
+    labels: NDArray[np.int64] | None,
+    settings: Sequence[Any],
+) -> str:
+    """Identify a run by its rows, the labels that guide it, and settings."""
     digest = hashlib.sha256()
-    for records in (training, validation):
-        if records is not None:
-            arrays = (records.numeric, records.observed, records.category, records.condition)
-            for array in (*arrays, *records.sets.values(), records.context):
-                if array is None:
-                    continue
-                digest.update(np.ascontiguousarray(array).tobytes())
+    parts: list[NDArray[Any] | None] = [labels]
+    for records in filter(None, (training, validation)):
+        parts += [records.numeric, records.observed, records.category, records.condition]
+        parts += [*records.sets.values(), records.context]
+    for array in parts:
+        if array is not None:
+            digest.update(np.ascontiguousarray(array).tobytes())
     digest.update(json.dumps(settings).encode())
     return digest.hexdigest()

@@ -34,6 +34,7 @@ class Batch:
     generators: Sequence[torch.Generator] = ()  # one per member where dropout is on
     sets: tuple[Tensor, ...] = ()  # codes of members, -1 behind the last
     context: Tensor | None = None  # what the encoder sees of the rows around
+    row: Tensor | None = None  # number of each row in the table trained on, (M, B)
     visible: Tensor | None = None  # True where a value was observed and is not hidden
 
     @classmethod
@@ -81,7 +82,7 @@ class Batch:
         noise: Tensor,
         generators: Sequence[torch.Generator],
     ) -> Batch:
-        optional = ("observed", "category", "condition", "context", "visible")
+        optional = ("observed", "category", "condition", "context", "visible", "row")
         values = ((name, getattr(self, name)) for name in optional)
         return Batch(
             numeric=change(self.numeric),

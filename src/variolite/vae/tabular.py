@@ -303,14 +303,21 @@ class TabularModule(nn.Module):
             return student
         return Mixed(Gaussian(mean, log_scale), student, self.heavy)
 
-    def loss(self, batch: Batch, beta: Tensor, posterior: Posterior | None = None) -> LossTerms:
+    def loss(
+        self,
+        batch: Batch,
+        beta: Tensor,
+        posterior: Posterior | None = None,
+        prior: Prior | None = None,
+    ) -> LossTerms:
         """Negative evidence lower bound in named terms (Higgins et al. 2017).
 
         ``beta``, (M,), weighs the KL of every member. One other than 1 is a bound of another
         model; with a Gaussian decoder of fixed variance it only rescales that variance, sigma^2
-        to beta * sigma^2. ``posterior`` is of the same batch, where it was inferred already.
+        to beta * sigma^2. ``posterior`` is of the same batch, where it was inferred already;
+        ``prior`` takes the place of the model's own.
         """
-        z, kl = self.prior().draw(posterior or self.infer(batch), batch.noise)
+        z, kl = (prior or self.prior()).draw(posterior or self.infer(batch), batch.noise)
         likelihood = self.generate(z, batch.condition, batch.generators)
         log_likelihood = likelihood.log_prob(
             batch.numeric, batch.observed, batch.category, batch.sets

@@ -35,7 +35,7 @@ from variolite.records.fitted import members_of
 from variolite.records.records import text_values
 from variolite.scoring.agreement import encode_groups
 from variolite.scoring.evaluation import Entry, Evaluation
-from variolite.scoring.health import kl_from_standard_normal, posterior_information
+from variolite.scoring.health import kl_from_normal, posterior_information
 from variolite.scoring.intervals import Bootstrap, Interval, group_means
 from variolite.scoring.scorecard import Scorecard, ScoreKey
 from variolite.text_table import text_table
@@ -152,7 +152,7 @@ def model_facts(model: FrameworkModel, records: Records, seed: int = 0) -> Model
 
     known = likelihood(z, given)
     return ModelFacts(
-        kl=kl_from_standard_normal(mean, log_variance)[0].tolist(),
+        kl=kl_from_normal(mean, log_variance)[0].tolist(),
         information=posterior_information(mean[0], log_variance[0]),
         latent_drop=known - likelihood(z[:, order], given),
         condition_drop=None if given is None else known - likelihood(z, given[:, order]),
