@@ -84,7 +84,8 @@ class ModelSpec(Spec):
     (unit-variance) units and belongs to ``variance: fixed`` alone. Sources that
     minimise squared error + beta_s * KL, both summed over columns, mean
     sigma2 = beta_s / 2 at beta 1. ``shift`` group takes from the inputs what
-    moves all rows of one group, such as the calibration of a well's tools.
+    moves all rows of one group, such as the calibration of a well's tools;
+    with ``drift``, in units of the order, it changes slowly along depth.
     ``context`` shows the encoder the rows around each row of a hole.
 
     ``encoders`` are groups of columns with an encoder each, joined by ``fusion``: concat
@@ -103,6 +104,7 @@ class ModelSpec(Spec):
     variance: Literal["fixed", "feature", "row"] = "feature"
     sigma2: Annotated[float, Field(gt=0.0)] | None = None
     shift: Literal["none", "group"] = "none"
+    drift: Annotated[float, Field(gt=0.0)] | None = None
     context: DepthContext | None = None
     encoders: dict[str, tuple[str, ...]] = {}
     fusion: Literal["concat", "product"] = "concat"
@@ -119,6 +121,12 @@ class ModelSpec(Spec):
             raise ValueError("every encoder needs a latent dimension: raise latent")
         if self.decoders == "by_group" and not self.encoders:
             raise ValueError("decoders: by_group needs encoders, which name the groups")
+        return self
+
+    @model_validator(mode="after")
+    def _drift_of_a_shift(self) -> Self:
+        if self.drift is not None and self.shift == "none":
+            raise ValueError("drift is of a shift: set model.shift=group, or drift: null")
         return self
 
     @model_validator(mode="after")
@@ -246,10 +254,12 @@ class SplitSpec(Spec):
 class ClusteringSpec(Spec):
     """How latents become clusters. ``rule`` picks k from ``k`` without labels.
 
-    ``algorithm`` prior takes the components of the prior for clusters.
+    ``algorithm`` prior takes the components of the prior for clusters; hmm is a
+    hidden Markov model along depth, with k by the silhouette of the k-means
+    that it starts from.
     """
 
-    algorithm: Literal["kmeans", "gmm", "hdbscan", "prior"] = "gmm"
+    algorithm: Literal["kmeans", "gmm", "hdbscan", "hmm", "prior"] = "gmm"
     k: Annotated[tuple[AtLeastTwo, ...], Field(min_length=1)] = (4, 6, 9, 12, 15, 18)
     rule: Literal["bic", "silhouette", "stability"] = "stability"
     minimum_label_rows: Annotated[int, Field(ge=0)] = 0
@@ -259,6 +269,11 @@ class ClusteringSpec(Spec):
         if self.rule == "bic" and self.algorithm == "kmeans":
             raise ValueError(
                 "the rule bic needs a Gaussian mixture: set clustering.algorithm=gmm, or "
+                "clustering.rule=silhouette"
+            )
+        if self.rule != "silhouette" and self.algorithm == "hmm":
+            raise ValueError(
+                f"the rule {self.rule} does not go with a hidden Markov model: set "
                 "clustering.rule=silhouette"
             )
         return self

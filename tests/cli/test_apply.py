@@ -55,7 +55,12 @@ def test_cluster_gives_the_clusters_that_were_scored(example, program, tmp_path,
     out = tmp_path / "c.csv"
     program("cluster", example.run, data=example.data, out=out, member=member)
     table = pl.read_csv(out)
-    assert table.columns == ["row", "hole", "depth", "cluster"]
+    assert table.columns == ["row", "hole", "depth", "cluster", "probability", "boundary"]
+    assert table["probability"].is_between(0.0, 1.0).all()
+    sorted_rows = table.sort("hole", "depth", maintain_order=True)
+    above = sorted_rows.select(pl.col("cluster").shift().over("hole"))["cluster"]
+    expected = sorted_rows["cluster"].ne_missing(above)
+    assert (sorted_rows["boundary"] == expected).all()
     test = table.filter(pl.col("hole").is_in(example.split["test"]))
     scored = pl.read_parquet(example.run / "held_out.parquet")
     assert test["cluster"].to_list() == scored[name].to_list()
@@ -70,6 +75,9 @@ def test_las_holds_the_table_and_the_new_curves(example, program, tmp_path):
     (path,) = (tmp_path / "c").glob(f"{hole}.las")
     found = read_table(path)
     assert found["cluster"].to_list() == rows.filter(hole=hole)["cluster"].to_list()
+    assert (
+        found["boundary"].to_list() == rows.filter(hole=hole)["boundary"].cast(pl.Int64).to_list()
+    )
     expected = example.frame.filter(hole=hole)
     for name in ("depth", "bulk_density"):
         np.testing.assert_array_equal(found[name], expected[name].fill_null(np.nan))
@@ -189,7 +197,8 @@ def test_a_result_keeps_its_name_where_a_header_has_it(example, program, tmp_pat
     assert all(f"column {name!r} of the table is left out" in said for name in ("cluster", "row"))
     program.works("cluster", example.run, data=example.data, out=tmp_path / "usual.csv")
     expected = pl.read_csv(tmp_path / "usual.csv")
-    assert pl.read_csv(out).equals(expected.select("row", "cluster"))
+    results = "row", "cluster", "probability", "boundary"
+    assert pl.read_csv(out).equals(expected.select(results))
 
 
 @pytest.mark.filterwarnings("ignore::variolite.errors.DataWarning")

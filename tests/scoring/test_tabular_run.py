@@ -88,7 +88,8 @@ def test_scored_clusters_are_those_that_the_run_applies(run):
     parts = (_table().filter(pl.col("hole").is_in(part)) for part in (split.test, split.train))
     test, train = map(model.schema.apply, parts)
     active = kept_clusters.active_dimensions(model, train)
-    again = clusters.predict(kept_clusters.active_means(model, test, active)[0])
+    along = kept_clusters.along_depth(test)
+    again = clusters.predict(kept_clusters.active_means(model, test, active)[0], along)
     assert again.tolist() == table["cluster"].to_list()
     # A few new rows get the clusters that all of them got.
     new = _table().filter(pl.col("hole").is_in(split.test))
@@ -165,16 +166,26 @@ def test_two_runs_are_compared_hole_by_hole(run, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("algorithm", "rule"), [("gmm", "bic"), ("kmeans", "stability"), ("hdbscan", "silhouette")]
+    ("algorithm", "rule"),
+    [
+        ("gmm", "bic"),
+        ("kmeans", "stability"),
+        ("hdbscan", "silhouette"),
+        ("hmm", "silhouette"),
+    ],
 )
 def test_other_clusterings_are_kept_and_come_back(tmp_path, algorithm, rule):
     run, prepared = _train(tmp_path / "run", algorithm=algorithm, rule=rule)
     fitted = fit_clusters(run, prepared.part("train"))
-    latents = run.model().encode(prepared.part("test"))[0]
+    test = prepared.part("test")
+    latents, along = run.model().encode(test)[0], kept_clusters.along_depth(test)
     again = load_clusters(run)
     assert (again.algorithm, again.k, again.rule) == (fitted.algorithm, fitted.k, fitted.rule)
-    np.testing.assert_array_equal(again.predict(latents), fitted.predict(latents))
-    assert len(np.unique(fitted.predict(latents))) > 1
+    found = again.predict(latents, along)
+    np.testing.assert_array_equal(found, fitted.predict(latents, along))
+    probability = again.probability(latents, found, along)
+    assert algorithm == "hdbscan" or (probability > 0.9 / again.k).mean() > 0.9
+    assert len(np.unique(found)) > 1
 
 
 def test_the_components_of_a_prior_are_clusters_and_are_scored(tmp_path):

@@ -53,7 +53,9 @@ if __name__ == "__main__":
     shown = made_up_table(6, 1)
     schema, rows = fitted(made_up_table(200, 0), COLUMNS)
     parts = {"members": (Member(0, 1.0, 3), Member(1, 0.5, 2)), "beta": {"kind": "constant"}}
-    parts["model"] = small(latent=3, encoder=(4,), decoder=(4,), norm="layer", shift="group")
+    parts["model"] = small(
+        latent=3, encoder=(4,), decoder=(4,), norm="layer", shift="group", drift=9.0
+    )
     model = fit(schema, rows, **parts, epochs=10, learning_rate=0.02).model
     save_model(folder, model)
     records = schema.apply(shown)

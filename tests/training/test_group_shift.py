@@ -45,28 +45,35 @@ def test_shifts_that_were_put_in_are_found(missing):
     assert np.corrcoef(unseen.ravel(), of_new.ravel())[0, 1] > 0.9
 
 
-def some_rows(seed, groups=4, rows=25):
+def some_rows(seed, groups=4, rows=25, drift=None):
     records, _ = drawn_records(groups, rows, missing=0.4, seed=seed)
     source = np.random.default_rng(seed)
+    records = replace(records, order=source.uniform(0, 90, len(records)))
+    place = group_shift._place_of(records, drift)
     square = source.normal(size=(2, 3, 5))
     covariances = square @ square.swapaxes(1, 2) / 5 + 0.1 * np.eye(3)
     mixture = _Mixture(np.array([0.3, 0.7]), source.normal(size=(2, 3)), covariances)
-    return group_shift._rows_of(records), mixture, source.normal(size=(groups, 3))
+    return (
+        group_shift._rows_of(records, place),
+        mixture,
+        source.normal(size=(groups, place.room, 3)),
+    )
 
 
 @settings(max_examples=5, deadline=None)
 @given(st.integers(0, 1000))
 def test_responsibilities_are_those_of_the_observed_values(seed):
-    rows, mixture, shift = some_rows(seed)
+    rows, mixture, shift = some_rows(seed, drift=30.0)
     share, likelihood = _expect(rows, shift, mixture)
     expected, total = np.empty_like(share), 0.0
+    place = rows.place
     for i, (values, seen) in enumerate(zip(rows.values, rows.observed, strict=True)):
+        own = np.vstack([shift[place.code[i]], shift[place.code[i], -1]])
+        at = place.knot[i]
+        moved = values - own[at] - place.part[i] * (own[at + 1] - own[at])
         density = np.array(
             [
-                w
-                * multivariate_normal(m[seen], c[np.ix_(seen, seen)]).pdf(
-                    (values - shift[rows.code[i]])[seen]
-                )
+                w * multivariate_normal(m[seen], c[np.ix_(seen, seen)]).pdf(moved[seen])
                 for w, m, c in zip(*mixture, strict=True)
             ]
         )
@@ -76,21 +83,54 @@ def test_responsibilities_are_those_of_the_observed_values(seed):
     assert likelihood == pytest.approx(total / len(share), rel=1e-9)
 
 
-def test_the_shift_is_the_maximum_of_its_posterior():
-    rows, mixture, _ = some_rows(1)
+@pytest.mark.parametrize("drift", [None, 30.0])
+def test_the_shift_is_the_maximum_of_its_posterior(drift):
+    rows, mixture, _ = some_rows(1, drift=drift)
+    place, knots = rows.place, rows.place.room
+    assert knots == (1 if drift is None else 4)
     share = np.random.default_rng(0).dirichlet([1, 1], len(rows.values))
     spread = np.diag([1.0, 2.0, 0.5]) + 0.1
-    precision, pull = np.linalg.inv(spread), np.zeros(3)
-    own = rows.code == 2
-    for values, seen, r in zip(rows.values[own], rows.observed[own], share[own], strict=True):
+    correlation = 0.9 ** np.abs(np.subtract.outer(np.arange(knots), np.arange(knots)))
+    precision, pull = np.linalg.inv(np.kron(correlation, spread)), np.zeros(3 * knots)
+    own = np.flatnonzero(place.code == 2)
+    worth = min(1.0, group_shift.WORTH * max(1, place.knots[2] - 1) / len(own))
+    for row in own:
+        seen = rows.observed[row]
+        weights = np.zeros(knots + 1)
+        weights[place.knot[row]] += 1 - place.part[row]
+        weights[place.knot[row] + 1] += place.part[row]
+        design = np.kron(weights[:knots], np.eye(3))  # from all knots to the shift of the row
         for j in range(2):
             inverse = np.zeros((3, 3))
             inverse[np.ix_(seen, seen)] = np.linalg.inv(mixture.covariances[j][np.ix_(seen, seen)])
-            weight = r[j] * group_shift.WORTH / own.sum()
-            precision = precision + weight * inverse
-            pull += weight * inverse @ np.where(seen, values - mixture.means[j], 0.0)
+            apart = np.where(seen, rows.values[row] - mixture.means[j], 0.0)
+            precision = precision + share[row, j] * worth * design.T @ inverse @ design
+            pull += share[row, j] * worth * design.T @ inverse @ apart
     found = _modes(rows, mixture, share, spread)
-    np.testing.assert_allclose(found[2], np.linalg.solve(precision, pull), rtol=1e-9)
+    np.testing.assert_allclose(found[2].ravel(), np.linalg.solve(precision, pull), rtol=1e-7)
+
+
+def test_a_drift_along_depth_is_found():
+    records, constant = drawn_records(12, 200)
+    depth = np.tile(np.linspace(0, 3000, 200), 12)
+    trend = np.outer((depth - 1500) / 1500, [1.0, -0.5, 0.0])
+    drifting = replace(records, order=depth, numeric=records.numeric + trend.astype(np.float32))
+    shift = GroupShift.fit(drifting, drift=300.0)
+    error = shift.shifts(drifting) - constant - trend
+    assert np.abs(error - error.mean(axis=0)).mean() < 0.1
+    without = GroupShift.fit(drifting).shifts(drifting) - constant - trend
+    assert np.abs(without - without.mean(axis=0)).mean() > 0.24, "all of the trend is left"
+    # A shallow group gets the same shift alone and beside deep ones, and depths need not be known.
+    part = drifting.take((records.group == "H4") & (depth < 700))
+    both = drifting.take((records.group == "H5") | ((records.group == "H4") & (depth < 700)))
+    beside = shift.shifts(both)[both.group == "H4"]
+    np.testing.assert_allclose(shift.shifts(part), beside, atol=1e-4)
+    lost = replace(part, order=np.where(np.arange(len(part)) % 3, part.order, np.nan))
+    assert np.isfinite(shift.shifts(lost)).all()
+    assert np.isfinite(shift.shifts(replace(part, order=np.full(len(part), np.nan)))).all()
+    dates = replace(part, order=1e9 * part.order)
+    assert np.isfinite(shift.shifts(dates)).all()
+    assert GroupShift.fit(records, drift=300.0).drift is None, "there is no depth"
 
 
 def test_missing_values_are_integrated_out(monkeypatch):
@@ -103,11 +143,11 @@ def test_missing_values_are_integrated_out(monkeypatch):
     frame = pl.DataFrame({"a": first, "b": np.where(seen, second, np.nan), "hole": ["H"] * 200})
     columns = {name: {"missing": "mask", "transform": []} for name in "ab"}
     records = fitted(frame, columns | {"hole": {"role": "group"}})[1]
-    rows = group_shift._rows_of(records)
+    rows = group_shift._rows_of(records, group_shift._place_of(records, None))
     a, b = rows.values.T
     mixture = _Mixture(np.ones(1), np.zeros((1, 2)), np.eye(2)[None])
     for _ in range(200):
-        mixture = _maximise(rows, np.zeros((1, 2)), mixture, np.ones((200, 1)))
+        mixture = _maximise(rows, np.zeros((1, 1, 2)), mixture, np.ones((200, 1)))
     whole = rows.observed[:, 1]
     slope = np.cov(a[whole], b[whole], ddof=0)[0, 1] / a[whole].var()
     left = (b[whole] - slope * a[whole]).var()
@@ -125,7 +165,6 @@ def test_a_shift_depends_on_the_rows_of_its_group_alone():
     np.testing.assert_allclose(fitted_shift.shifts(records.take(order)), every[order], atol=1e-5)
     one = records.group == "H3"
     np.testing.assert_allclose(fitted_shift.shifts(records.take(one)), every[one], atol=1e-5)
-    # One row says little: its shift stays far from explaining all of it away.
     row = records.take([7])
     alone = fitted_shift.shifts(row)
     assert np.isfinite(alone).all()
@@ -148,6 +187,8 @@ def test_it_comes_back_from_json_and_fits_together_or_is_refused():
     assert np.array_equal(again.shifts(records), shift.shifts(records))
     with pytest.raises(ValueError, match="do not fit"):
         GroupShift.from_dict(shift.to_dict() | {"start": [0.0]})
+    drifting = replace(shift, drift=12.5)
+    assert GroupShift.from_dict(json.loads(json.dumps(drifting.to_dict()))).drift == 12.5
 
 
 def test_a_model_encodes_less_the_shift_and_reconstructs_with_it(tmp_path):

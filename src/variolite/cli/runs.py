@@ -333,7 +333,10 @@ def cluster(
     null: Null = None,
     accept_range: AcceptRange = False,
 ) -> None:
-    """Write the cluster of every row, from the clustering fitted on the training groups."""
+    """Write the cluster of every row, by the clustering fitted on the training groups.
+
+    Beside it stand the probability of that cluster, and whether the row is the first of a layer.
+    """
     _apply(context, locals())
 
 

@@ -40,19 +40,29 @@ DEMO_SETTINGS = (
 def _clusters(
     model: TabularModel, records: Records, _: Schema, run: RunFolder, member: int
 ) -> Columns:
-    """Cluster by the clustering that the run keeps; a guided run names classes too."""
+    """Cluster by the clustering that the run keeps, with its probability and the boundaries.
+
+    A guided run names classes too.
+    """
+    import numpy as np
     import polars as pl
 
     from variolite.corelogs.guided.run import class_columns, load_classifier, wells_of
-    from variolite.scoring.kept_clusters import load_clusters
+    from variolite.scoring.kept_clusters import along_depth, load_clusters
 
-    clusters = load_clusters(run)
-    columns = {"cluster": pl.Series(clusters.predict(model.encode(records)[0], member))}
+    clusters, along = load_clusters(run), along_depth(records)
+    latents = model.encode(records)[0]
+    found = clusters.predict(latents, along, member)
+    columns = {"cluster": pl.Series(found)}
+    probability = clusters.probability(latents, found, along, member)
+    if not np.isnan(probability).any():
+        columns["probability"] = pl.Series(probability)
+    if records.group is not None:
+        columns["boundary"] = pl.Series(along.boundaries(found))
     classifier = load_classifier(run)
     if classifier is None:
         return columns
-    found = class_columns(classifier, classifier.probabilities(wells_of(model, records)))
-    return found | columns
+    return class_columns(classifier, classifier.probabilities(wells_of(model, records))) | columns
 
 
 class Corelogs:

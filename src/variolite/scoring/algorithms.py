@@ -1,4 +1,4 @@
-"""Clustering algorithms by name: k-means, Gaussian mixtures and HDBSCAN.
+"""Clustering algorithms by name: k-means, Gaussian mixtures, HDBSCAN, hidden Markov models.
 
 >>> import numpy as np
 >>> x = np.array([[0.0], [0.1], [5.0], [5.1]])
@@ -10,15 +10,18 @@ True
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import softmax
 
 from variolite.errors import DataError, ModelFileError
 from variolite.scoring.gmm import GaussianMixture, as_matrix, fit_gaussian_mixture, lloyd
+from variolite.scoring.hmm import HiddenMarkov
 from variolite.scoring.intervals import FloatArray, IntArray
+from variolite.scoring.sequences import Sequences
 
 _MOST_ROWS = 10_000  # HDBSCAN's cost grows with the square of the rows
 _NEIGHBOURS = 5
@@ -26,10 +29,14 @@ _NEIGHBOURS = 5
 
 @dataclass(frozen=True)
 class KMeans:
-    """Fitted k-means: centres [k, d] and the within-cluster sum of squares on the training rows."""
+    """Fitted k-means: centres [k, d] and the within-cluster sum of squares on the training rows.
+
+    ``variance`` is that per row and feature, NaN in an old file.
+    """
 
     centres: FloatArray
     inertia: float
+    variance: float = float("nan")
 
     @property
     def n_clusters(self) -> int:
@@ -48,11 +55,21 @@ class KMeans:
         nearest = pairwise_distances_argmin(as_matrix(x) - shift, self.centres - shift)
         return np.asarray(nearest, np.int64)
 
+    def probabilities(self, x: ArrayLike) -> FloatArray:
+        """Probability of every cluster [n, k], as of round Gaussians of equal size and weight."""
+        from sklearn.metrics import pairwise_distances
+
+        shift = self.centres.mean(axis=0)
+        distances = pairwise_distances(as_matrix(x) - shift, self.centres - shift)
+        return np.asarray(softmax(-0.5 * distances**2 / self.variance, axis=1))
+
 
 def fit_kmeans(x: ArrayLike, k: int, seed: int = 0, n_init: int = 10) -> KMeans:
     """Fit k centres to rows [n, d]: the best of ``n_init`` k-means++ starts."""
-    fitted = lloyd(as_matrix(x), k, seed, n_init)
-    return KMeans(np.asarray(fitted.cluster_centers_, np.float64), float(fitted.inertia_))
+    matrix = as_matrix(x)
+    fitted = lloyd(matrix, k, seed, n_init)
+    inertia = float(fitted.inertia_)
+    return KMeans(np.asarray(fitted.cluster_centers_, np.float64), inertia, inertia / matrix.size)
 
 
 @dataclass(frozen=True)
@@ -114,13 +131,14 @@ def fit_hdbscan(x: ArrayLike, seed: int = 0) -> DensityClusters:
     return DensityClusters(matrix.copy(), labels.astype(np.int64), _NEIGHBOURS)
 
 
-FittedClusterer: TypeAlias = KMeans | GaussianMixture | DensityClusters
+FittedClusterer: TypeAlias = KMeans | GaussianMixture | DensityClusters | HiddenMarkov
 
 _FITTED: Mapping[str, type[FittedClusterer]] = {
     "kmeans": KMeans,
     "gmm": GaussianMixture,
     "prior": GaussianMixture,
     "hdbscan": DensityClusters,
+    "hmm": HiddenMarkov,
 }
 # How fields that are not arrays come back out of arrays, by their annotation.
 _SCALARS: Mapping[str, Callable[[NDArray[Any]], Any]] = {
@@ -141,6 +159,30 @@ def fit_clustering(name: str, x: ArrayLike, k: int | None, seed: int = 0) -> Fit
     return fit_gaussian_mixture(x, k, seed=seed, n_init=5)
 
 
+def predict_along(
+    fitted: FittedClusterer, x: FloatArray, sequences: Sequences, rows: IntArray | None = None
+) -> IntArray:
+    """Cluster of every row of ``x`` [n, d], or of those at ``rows`` [m] alone.
+
+    A hidden Markov model looks at all rows along depth.
+    """
+    some = slice(None) if rows is None else rows
+    if isinstance(fitted, HiddenMarkov):
+        return fitted.predict(x, sequences)[some]
+    return fitted.predict(x[some])
+
+
+def probability_along(
+    fitted: FittedClusterer, x: FloatArray, clusters: IntArray, sequences: Sequences
+) -> FloatArray:
+    """Probability of the cluster that every row has been given, [n]; NaN where there is none."""
+    if isinstance(fitted, DensityClusters):
+        return np.full(len(x), np.nan)
+    along = (sequences,) if isinstance(fitted, HiddenMarkov) else ()
+    found = fitted.probabilities(x, *along)
+    return np.asarray(found[np.arange(len(x)), clusters])
+
+
 def fitted_to_arrays(fitted: FittedClusterer) -> dict[str, NDArray[Any]]:
     """Return the state of a fitted clustering as arrays; that of HDBSCAN holds rows."""
     return {
@@ -155,6 +197,8 @@ def fitted_from_arrays(name: str, arrays: Mapping[str, NDArray[Any]]) -> FittedC
     """Rebuild a clustering of the named algorithm; ModelFileError if an array does not fit."""
     state: dict[str, Any] = {}
     for field in fields(_FITTED[name]):
+        if field.name not in arrays and field.default is not MISSING:
+            continue  # of an old file
         if field.name not in arrays or not arrays[field.name].ndim:
             raise ModelFileError(f"the array {field.name} is absent or no array", where=name)
         restore: Callable[[NDArray[Any]], Any] = _SCALARS.get(str(field.type), np.asarray)

@@ -19,11 +19,13 @@ from variolite.scoring.agreement import (
     count_tables,
     majority_map,
 )
-from variolite.scoring.algorithms import FittedClusterer, fit_clustering
+from variolite.scoring.algorithms import FittedClusterer, KMeans, fit_clustering, predict_along
 from variolite.scoring.evaluation import Entry, Evaluation, HeldOut, sample_by_group
 from variolite.scoring.gmm import GaussianMixture, as_finite, as_matrix
+from variolite.scoring.hmm import Whitening, fit_hmm
 from variolite.scoring.intervals import FloatArray, IntArray, ScoredGroups, group_means
 from variolite.scoring.scorecard import ScoreKey
+from variolite.scoring.sequences import Sequences
 
 # Scores of one clustering on test groups, from its contingency tables.
 
@@ -202,7 +204,8 @@ class ClusteringPlan:
     """What to cluster with: algorithms, a grid of cluster numbers, and rules that choose k.
 
     "bic": least Bayesian information criterion on the fitted rows (Gaussian mixtures only).
-    "silhouette": highest mean silhouette on a sample of the fitted rows. "stability": highest
+    "silhouette": highest mean silhouette on a sample of the fitted rows, of a hidden Markov model
+    that of the k-means it starts from. "stability": highest
     agreement between clusterings of two halves of the fitted rows, on all of them (T. Lange et
     al., Neural Computation 16 (2004) 1299); costs four more fits per k. "oracle": highest
     adjusted Rand index with the held-out labels themselves; it shows what choosing k could
@@ -221,13 +224,9 @@ class ClusteringPlan:
     fit: str = "inductive"
     seeds: int = 3
 
-    def grid(self) -> list[tuple[str, int | None]]:
-        """Every algorithm with every k it is to be run with; HDBSCAN finds it."""
-        return [
-            (name, k)
-            for name in self.algorithms
-            for k in ((None,) if name == "hdbscan" else dict.fromkeys(self.ks))
-        ]
+    def grid(self, algorithm: str) -> list[int | None]:
+        """Every k that an algorithm is to be run with; HDBSCAN finds it."""
+        return [None] if algorithm == "hdbscan" else [*dict.fromkeys(self.ks)]
 
 
 @dataclass(frozen=True)
@@ -235,13 +234,16 @@ class FitRows:
     """Rows [m, d] of one member that clusterings are fitted on, with the seed of the fits.
 
     ``groups`` [m] are what the stability rule keeps together, ``sample`` the positions of the
-    rows that the silhouette rule looks at.
+    rows that the silhouette rule looks at. A hidden Markov model is fitted on all rows ``every``
+    [n, d] of the sequences that the m are drawn from.
     """
 
     x: FloatArray
     groups: NDArray[np.generic] | None
     sample: IntArray
     seed: int
+    every: FloatArray | None = None
+    sequences: Sequences | None = None
 
 
 @dataclass(frozen=True)
@@ -254,18 +256,28 @@ class Fit:
 
 def fit_grid(rows: FitRows, plan: ClusteringPlan) -> Iterator[tuple[str, int | None, Fit]]:
     """Fit every algorithm of a plan with every k to the rows of one member."""
-    distance = distances(rows.x[rows.sample]) if "silhouette" in plan.rules else None
-    for name, k in plan.grid():
-        fitted = fit_clustering(name, rows.x, k, rows.seed)
-        criteria: dict[str, float] = {}
-        if "bic" in plan.rules and isinstance(fitted, GaussianMixture):
-            criteria["bic"] = fitted.bic(rows.x)
-        if k is not None and distance is not None:
-            clusters = fitted.predict(rows.x[rows.sample])
-            criteria["silhouette"] = float(silhouette_values(distance, clusters).mean())
-        if k is not None and "stability" in plan.rules:
-            criteria["stability"] = stability(name, k, rows.x, rows.groups, seed=rows.seed)
-        yield name, k, Fit(fitted, criteria)
+    for name in plan.algorithms:
+        along, seen = name == "hmm", rows
+        if along:
+            whitening = Whitening.of(rows.x)
+            seen = replace(rows, x=whitening(rows.x))
+        distance = distances(seen.x[rows.sample]) if "silhouette" in plan.rules else None
+        for k in plan.grid(name):
+            fitted = fit_clustering("kmeans" if along else name, seen.x, k, rows.seed)
+            criteria: dict[str, float] = {}
+            if "bic" in plan.rules and isinstance(fitted, GaussianMixture):
+                criteria["bic"] = fitted.bic(rows.x)
+            if k is not None and distance is not None:
+                clusters = fitted.predict(seen.x[rows.sample])
+                criteria["silhouette"] = float(silhouette_values(distance, clusters).mean())
+            if k is not None and "stability" in plan.rules:
+                criteria["stability"] = stability(name, k, rows.x, rows.groups, seed=rows.seed)
+            if along:
+                assert isinstance(fitted, KMeans)
+                assert rows.every is not None
+                assert rows.sequences is not None
+                fitted = fit_hmm(rows.every, whitening, fitted.centres, rows.sequences)
+            yield name, k, Fit(fitted, criteria)
 
 
 def choose_k(rule: str, fits: Mapping[int | None, Sequence[Fit]]) -> int | None:
@@ -338,7 +350,8 @@ def evaluate_clustering(
         for name, r in given.items()
     }
     runs = {name: len(m[0]) if len(m[0]) > 1 else plan.seeds for name, m in members.items()}
-    done, total = count(1), sum(runs.values()) * len(plan.grid())
+    fits = sum(len(plan.grid(name)) for name in plan.algorithms)
+    done, total = count(1), sum(runs.values()) * fits
     # The same scored rows get silhouettes for every method and seed.
     sample = sample_by_group(held_out.group_codes, SILHOUETTE_ROWS, 0)
     entries: list[Entry] = []
@@ -346,12 +359,12 @@ def evaluate_clustering(
     for name, (train, test) in members.items():
         predicted: dict[str, dict[int | None, list[_Predicted]]] = {a: {} for a in plan.algorithms}
         for run in range(runs[name]):
-            known, scored = train[run % len(train)], test[run % len(test)][held_out.kept]
-            drawn, rows = _fit_rows(known, scored, held_out, plan, run, given[name].fitted_on)
-            distance = distances(scored[sample])
+            known, every = train[run % len(train)], test[run % len(test)]
+            drawn, rows = _fit_rows(known, every, held_out, plan, run, given[name].fitted_on)
+            distance = distances(every[held_out.kept][sample])
             for algorithm, k, fit in fit_grid(rows, plan):
-                clusters = fit.fitted.predict(scored)
-                learned = drawn, fit.fitted.predict(known[drawn])
+                clusters = predict_along(fit.fitted, every, held_out.along, held_out.kept)
+                learned = drawn, predict_along(fit.fitted, known, held_out.train_along, drawn)
                 silhouettes = silhouette_values(distance, clusters[sample])
                 seeds = predicted[algorithm].setdefault(k, [])
                 seeds.append(_Predicted(fit, clusters, learned, silhouettes))
@@ -374,7 +387,7 @@ def _members(values: ArrayLike, name: str) -> FloatArray:
 
 
 def _fit_rows(
-    train: FloatArray, scored: FloatArray, held_out: HeldOut, plan: ClusteringPlan, seed: int,
+    train: FloatArray, test: FloatArray, held_out: HeldOut, plan: ClusteringPlan, seed: int,
     fitted_on: IntArray | None,
 ) -> tuple[IntArray, FitRows]:  # fmt: skip
     """Draw training rows of one member, and the rows to fit on: the same or scored ones."""
@@ -382,10 +395,13 @@ def _fit_rows(
     may = np.arange(len(train)) if fitted_on is None else fitted_on
     drawn = may[draw(generator, len(may), MAX_TRAIN_ROWS)]
     x, groups = train[drawn], held_out.train_groups[drawn]
+    every, sequences = train, held_out.train_along
     if plan.fit == "transductive":
-        own = draw(generator, len(scored), MAX_TRAIN_ROWS)
-        x, groups = scored[own], np.array(held_out.groups)[held_out.group_codes[own]]
-    return drawn, FitRows(x, groups, draw(generator, len(x), SILHOUETTE_ROWS), seed)
+        own = draw(generator, len(held_out.kept), MAX_TRAIN_ROWS)
+        x, groups = test[held_out.kept[own]], np.array(held_out.groups)[held_out.group_codes[own]]
+        every, sequences = test, held_out.along
+    sample = draw(generator, len(x), SILHOUETTE_ROWS)
+    return drawn, FitRows(x, groups, sample, seed, every, sequences)
 
 
 def _entries(

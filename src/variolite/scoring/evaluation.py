@@ -26,6 +26,7 @@ from variolite.scoring.intervals import (
     sum_by_group,
 )
 from variolite.scoring.scorecard import Scorecard, ScoreKey, ScoreRow
+from variolite.scoring.sequences import Sequences
 
 # The rows that every method is scored on: one choice of rows, labels and groups for all.
 
@@ -40,7 +41,8 @@ class HeldOut:
     index the names ``groups`` [G] of the test groups; ``train_groups`` [n_train] are names.
     Labels are codes per level, of training and of scored rows, over the same classes. ``parts``
     are the scored rows by name, as masks [m]: all of them, or also the complete ones and those
-    with gaps apart where there are both; None where nobody knows which are complete.
+    with gaps apart where there are both; None where nobody knows which are complete. Along depth
+    the training rows are ``train_along``, all test rows, scored or not, ``along``.
     """
 
     split: str
@@ -51,6 +53,8 @@ class HeldOut:
     train_labels: Mapping[str, LabelCodes]
     test_labels: Mapping[str, LabelCodes]
     parts: Mapping[str | None, NDArray[np.bool_]]
+    train_along: Sequences
+    along: Sequences
     notes: tuple[str, ...] = ()
 
     def only(self, part: str | None) -> HeldOut:
@@ -100,14 +104,15 @@ def hold_out(
     test_rows: ArrayLike,
     split: str = "test",
     complete: ArrayLike | None = None,
+    order: ArrayLike | None = None,
     max_test_rows: int | None = 60_000,
 ) -> HeldOut:
     """Fix the rows to score on, of a table with a group and labels for every row, [n] each.
 
     Labels are per level, "" where there is none. Features come in the order of ``train_rows``
     and ``test_rows`` later. At most ``max_test_rows`` are scored, the same fraction of every
-    group. ``complete`` [n] says in which rows every input was observed. Raises DataError if
-    there is no test row, or a group has rows in both parts.
+    group. ``complete`` [n] says in which rows every input was observed, ``order`` [n] how deep they
+    are. Raises DataError if there is no test row, or a group has rows in both parts.
     """
     group = as_text(groups)
     train, test = (np.asarray(rows, np.int64) for rows in (train_rows, test_rows))
@@ -150,8 +155,14 @@ def hold_out(
         train_labels=train_labels,
         test_labels=test_labels,
         parts=parts,
+        train_along=_along(group, order, train),
+        along=_along(group, order, test),
         notes=tuple(notes),
     )
+
+
+def _along(groups: NDArray[np.str_], order: ArrayLike | None, rows: IntArray) -> Sequences:
+    return Sequences.of(groups[rows], None if order is None else np.asarray(order)[rows])
 
 
 def sample_by_group(codes: IntArray, most: int, seed: int) -> IntArray:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import softmax
 
 from variolite.errors import DataError
 from variolite.scoring.intervals import FloatArray, IntArray
@@ -272,6 +273,10 @@ class GaussianMixture:
     def predict(self, x: ArrayLike) -> IntArray:
         """Most probable component of every row, [n]."""
         return np.asarray(self._joint(x).argmax(axis=0), dtype=np.int64)
+
+    def probabilities(self, x: ArrayLike) -> FloatArray:
+        """Probability of every component given each row of ``x`` [n, d], [n, k]."""
+        return np.asarray(softmax(self._joint(x).T, axis=1))
 
     def bic(self, x: ArrayLike) -> float:
         """Bayesian information criterion on ``x``: p log n - 2 log-likelihood (lower is better).

@@ -14,7 +14,14 @@ from numpy.typing import NDArray
 
 from variolite.errors import DataError, RunFolderError, VarioliteError
 from variolite.records import Records, write_bytes_atomic
-from variolite.scoring.algorithms import FittedClusterer, fitted_from_arrays, fitted_to_arrays
+from variolite.scoring.algorithms import (
+    FittedClusterer,
+    KMeans,
+    fitted_from_arrays,
+    fitted_to_arrays,
+    predict_along,
+    probability_along,
+)
 from variolite.scoring.clustering import (
     MAX_TRAIN_ROWS,
     SILHOUETTE_ROWS,
@@ -27,7 +34,9 @@ from variolite.scoring.clustering import (
 )
 from variolite.scoring.gmm import GaussianMixture
 from variolite.scoring.health import ACTIVE_NATS, kl_from_normal
+from variolite.scoring.hmm import Whitening, fit_hmm
 from variolite.scoring.intervals import FloatArray, IntArray
+from variolite.scoring.sequences import Sequences
 from variolite.training import RunFolder, TabularModel
 
 
@@ -46,13 +55,29 @@ class Clusters:
     fitted: tuple[FittedClusterer, ...]
     active: NDArray[np.bool_]
 
-    def predict(self, latents: FloatArray, member: int = 0) -> IntArray:
+    def predict(self, latents: FloatArray, along: Sequences, member: int = 0) -> IntArray:
         """Cluster of every row [n] from the posterior means [n, L] of a member."""
-        return self.fitted[member].predict(np.where(self.active[member], latents, 0.0))
+        return predict_along(self.fitted[member], self._active(latents, member), along)
 
-    def predict_all(self, latents: FloatArray) -> list[IntArray]:
+    def predict_all(self, latents: FloatArray, along: Sequences) -> list[IntArray]:
         """Clusters of every row from the posterior means [M, n, L], per member."""
-        return [self.predict(own, member) for member, own in enumerate(latents)]
+        return [self.predict(own, along, member) for member, own in enumerate(latents)]
+
+    def probability(
+        self, latents: FloatArray, clusters: IntArray, along: Sequences, member: int = 0
+    ) -> FloatArray:
+        """Probability of the cluster that every row was given, [n]; NaN where there is none."""
+        active = self._active(latents, member)
+        return probability_along(self.fitted[member], active, clusters, along)
+
+    def _active(self, latents: FloatArray, member: int) -> FloatArray:
+        return np.where(self.active[member], latents, 0.0)
+
+
+def along_depth(records: Records) -> Sequences:
+    """Sort records by group and depth; as they come where there is no depth."""
+    group = np.zeros(len(records)) if records.group is None else records.group
+    return Sequences.of(group, records.order)
 
 
 def active_means(model: TabularModel, records: Records, active: NDArray[np.bool_]) -> FloatArray:
@@ -83,7 +108,9 @@ def fit_clusters(
         _save(run, clusters)
         return clusters
     plan = ClusteringPlan(algorithms=(spec.algorithm,), ks=spec.k, rules=(spec.rule,))
-    n = min(len(training), MAX_TRAIN_ROWS)
+    n, hidden_markov = min(len(training), MAX_TRAIN_ROWS), spec.algorithm == "hmm"
+    if hidden_markov:  # only the one of the k chosen is fitted, all start from k-means
+        plan = replace(plan, algorithms=("kmeans",))
     if spec.algorithm != "hdbscan":
         grid = tuple(k for k in spec.k if k < n)
         if not grid:
@@ -100,7 +127,11 @@ def fit_clusters(
     sample = draw(generator, n, SILHOUETTE_ROWS)
     groups = None if training.group is None else training.group[kept]
     fits: dict[int | None, list[Fit]] = {}
-    for member, latents in enumerate(active_means(model, training, active)):
+    every, whitening = active_means(model, training, active), list[Whitening]()
+    for member, latents in enumerate(every):
+        if hidden_markov:
+            whitening.append(Whitening.of(latents[kept]))
+            latents = whitening[member](latents)
         for name, k, fit in fit_grid(FitRows(latents[kept], groups, sample, member), plan):
             fits.setdefault(k, []).append(fit)
             log(f"member {member}: {name}{'' if k is None else f', k = {k}'}")
@@ -108,6 +139,14 @@ def fit_clusters(
     if chosen not in fits:
         raise DataError(f"the criterion of rule {rule!r} is undefined at every k", where="rules")
     fitted = tuple(fit.fitted for fit in fits[chosen])
+    if hidden_markov:
+        along = along_depth(training)
+        fitted = tuple(
+            fit_hmm(latents, white, start.centres, along)
+            for latents, white, start in zip(every, whitening, fitted, strict=True)
+            if isinstance(start, KMeans)
+        )
+        log(f"hidden Markov model{'s' * (len(fitted) > 1)} along depth")
     clusters = Clusters(spec.algorithm, rule, fitted[0].n_clusters, fitted, active)
     _save(run, clusters)
     return clusters

@@ -42,7 +42,13 @@ from variolite.scoring.evaluation import (
 )
 from variolite.scoring.health import Health, evaluate_health
 from variolite.scoring.intervals import FloatArray, IntArray
-from variolite.scoring.kept_clusters import Clusters, active_dimensions, active_means, load_clusters
+from variolite.scoring.kept_clusters import (
+    Clusters,
+    active_dimensions,
+    active_means,
+    along_depth,
+    load_clusters,
+)
 from variolite.scoring.scorecard import Scorecard, ScoreKey, ScoreRow
 from variolite.scoring.supervised import Logs, evaluate_supervised
 from variolite.training import Member, RunFolder, TabularModel, fit_tabular
@@ -104,9 +110,13 @@ def score_run(
         raise DataError("no held-out row is left to score", where="data", hint=hint)
     held_out = _held_out([training, parts["validation"]], test, levels)
     evaluation = _score_model(model, recipe, parts, held_out, fit, baselines, log)
-    assigned = clusters.predict_all(model.encode(test))
+    assigned = clusters.predict_all(model.encode(test), held_out.along)
     if fit == "inductive":
-        known_clusters = clusters.predict_all(model.encode(training)) if len(training) else ()
+        known_clusters = (
+            clusters.predict_all(model.encode(training), along_depth(training))
+            if len(training)
+            else ()
+        )
         evaluation = _with_kept(evaluation, clusters, held_out, assigned, known_clusters)
     if classify is not None:
         evaluation = evaluation.merge(_classified(classify, test, held_out, levels))
@@ -231,12 +241,14 @@ def _groups(records: Records) -> NDArray[np.str_]:
 def logs_of(*parts: Records) -> Logs:
     """Return transformed numeric inputs of parts end to end, as baselines get them."""
     numeric = [np.where(part.observed, part.numeric, np.nan).astype(np.float64) for part in parts]
-    order = [part.order for part in parts if part.order is not None]
-    return Logs(
-        np.concatenate(numeric),
-        np.concatenate([_groups(part) for part in parts]),
-        np.concatenate(order) if len(order) == len(parts) else None,
-    )
+    groups = np.concatenate([_groups(part) for part in parts])
+    return Logs(np.concatenate(numeric), groups, _order(parts))
+
+
+def _order(parts: Sequence[Records]) -> FloatArray | None:
+    """Depths of parts end to end; None where one has none."""
+    found = [part.order for part in parts if part.order is not None]
+    return np.concatenate(found) if len(found) == len(parts) else None
 
 
 def _by_level(parts: Sequence[Records], levels: Levels) -> dict[str, NDArray[np.str_]]:
@@ -271,6 +283,7 @@ def _held_out(known: Sequence[Records], test: Records, levels: Levels) -> HeldOu
         test_rows=np.arange(first, len(groups)),
         split=SPLIT,
         complete=np.concatenate([part.observed.all(axis=1) for part in every]),
+        order=_order(every),
     )
 
 

@@ -1,8 +1,9 @@
-"""What shifts the logs of one well against those of others: instruments, mud, calibration.
+"""What moves the logs of one well against those of others: tools, mud, compaction.
 
-Rows are a Gaussian mixture plus one Gaussian shift b ~ N(0, S) of all logs for every group,
-fitted by expectation maximisation. The mixture is shared by all groups, so that a shift is what
-moves a whole group, not what its rocks are. Missing values are integrated out.
+Rows are a Gaussian mixture plus a shift of all logs that belongs to their group, fitted by
+expectation maximisation. The mixture is shared by all groups, so that a shift is what moves a
+whole group, not what its rocks are. A shift may drift along depth: it is linear between knots,
+which are a stationary Gaussian process of first order. Missing values are integrated out.
 """
 
 from __future__ import annotations
@@ -21,22 +22,48 @@ Codes = NDArray[np.int64]
 
 ROWS = 400  # of a group that are looked at, evenly spaced
 MOST_ROWS = 60_000  # of all groups together that the mixture is fitted to
-WORTH = 20.0  # rows that count for a shift: neighbours repeat one another
+WORTH = 20.0  # rows that count for a knot: neighbours repeat one another
 RIDGE = 0.01  # added to the diagonal of covariances, in units of transformed values
+MOST_KNOTS = 30
+PERSISTENCE = 0.9  # correlation of one knot with the next
 COMPONENTS, ITERATIONS, STEPS = 8, 25, 15
 
 
+class _Place(NamedTuple):
+    """Where rows are: their group [n], the knot above them [n], and the way to the next, 0 to 1.
+
+    ``knots`` [g] is the number that each group has; arrays have room for the largest.
+    """
+
+    code: Codes
+    knot: Codes
+    part: Array
+    knots: Codes
+
+    @property
+    def room(self) -> int:
+        return int(self.knots.max())
+
+    def of(self, shift: Array) -> Array:
+        """Value of shifts [g, J, d] at every row, [n, d]."""
+        below = np.minimum(self.knot + 1, self.room - 1)
+        part = self.part[:, None]
+        return (1.0 - part) * shift[self.code, self.knot] + part * shift[self.code, below]
+
+    def take(self, rows: Codes) -> _Place:
+        return self._replace(code=self.code[rows], knot=self.knot[rows], part=self.part[rows])
+
+
 class _Rows(NamedTuple):
-    """Rows of some groups: values [n, d], observed or not, and the code of their group [n].
+    """Rows of some groups: values [n, d], observed or not, and their place.
 
     ``patterns`` are the distinct sets of observed columns, each with its rows.
     """
 
     values: Array
     observed: NDArray[np.bool_]
-    code: Codes
+    place: _Place
     patterns: list[tuple[Codes, Codes]]
-    groups: int
 
 
 class _Mixture(NamedTuple):
@@ -52,7 +79,8 @@ class GroupShift:
     """A fitted mixture (weights [k], means [k, d], covariances [k, d, d]) and shifts' covariance.
 
     ``spread`` [d, d] is that of the shifts, ``start`` [d] the mean half median of the groups
-    trained on. The shifts of any group, trained on or new, follow from its rows alone.
+    trained on, ``drift`` the distance of knots in units of the order, None for constant shifts.
+    The shift of any group, trained on or new, follows from its rows alone.
     """
 
     weights: Array
@@ -60,29 +88,34 @@ class GroupShift:
     covariances: Array
     spread: Array
     start: Array
+    drift: float | None = None
 
     @classmethod
     def fit(
-        cls, records: Records, *, components: int = COMPONENTS, seed: int = 0
-    ) -> GroupShift | None:
+        cls, records: Records, *, drift: float | None = None, components: int = COMPONENTS,
+        seed: int = 0,
+    ) -> GroupShift | None:  # fmt: skip
         """Fit to the rows of all groups; None where there is no group, or one alone."""
-        found = _rows_of(records, MOST_ROWS)
-        if found is None or found.groups < 2 or len(found.values) <= components:
+        place = _place_of(records, drift)
+        if place is None or len(place.knots) < 2:
             return None
-        return _fit(found, components, seed)[0]
+        rows = _rows_of(records, place, MOST_ROWS)
+        if len(rows.values) <= components:
+            return None
+        mixture, spread, start, _ = _fit(rows, components, seed)
+        return cls(*mixture, spread, start, None if records.order is None else drift)
 
     def shifts(self, records: Records) -> NDArray[np.float32]:
-        """Shift of the group of every row, [n, d] in transformed units; zero without groups."""
-        found = _rows_of(records)
-        if found is None:
+        """Shift of every row, [n, d] in transformed units; zero without groups."""
+        place = _place_of(records, self.drift)
+        if place is None:
             return np.zeros(records.numeric.shape, np.float32)
+        rows = _rows_of(records, place)
         mixture = _Mixture(self.weights, self.means, self.covariances)
-        shift = 0.5 * _medians(found) - self.start
+        shift = _start(rows, self.start)
         for _ in range(STEPS):
-            shift = _modes(found, mixture, _expect(found, shift, mixture)[0], self.spread)
-        assert records.group is not None
-        code = np.unique(records.group, return_inverse=True)[1].reshape(-1)
-        return shift.astype(np.float32)[code]
+            shift = _modes(rows, mixture, _expect(rows, shift, mixture)[0], self.spread)
+        return place.of(shift).astype(np.float32)
 
     def removed(self, records: Records) -> Records:
         """Return the records less the shifts of their groups."""
@@ -91,34 +124,54 @@ class GroupShift:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain lists, which give the same numbers back."""
-        return {name: value.tolist() for name, value in vars(self).items()}
+        arrays = {n: v.tolist() for n, v in vars(self).items() if isinstance(v, np.ndarray)}
+        return arrays | {"drift": self.drift}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> GroupShift:
         """Rebuild from `to_dict`; ValueError if shapes do not fit one another."""
-        shift = cls(**{name: np.asarray(value, np.float64) for name, value in content.items()})
+        arrays = {n: np.asarray(v, np.float64) for n, v in content.items() if n != "drift"}
+        shift = cls(**arrays, drift=content["drift"])
         k, d = shift.means.shape
         shapes = [(k,), (k, d), (k, d, d), (d, d), (d,)]
-        if [value.shape for value in vars(shift).values()] != shapes:
+        if [value.shape for value in arrays.values()] != shapes:
             raise ValueError("the shapes of the group shift do not fit one another")
         return shift
 
 
-def _rows_of(records: Records, most: int | None = None) -> _Rows | None:
-    """Take at most `ROWS` evenly spaced rows of every group, of those that hold a value."""
+def _place_of(records: Records, drift: float | None) -> _Place | None:
+    """Place all rows in their group and between its knots; None without groups or values."""
     if records.group is None or not records.observed.any():
         return None
     names, inverse = np.unique(records.group, return_inverse=True)
-    code = inverse.reshape(-1).astype(np.int64)
-    each = ROWS if most is None else min(ROWS, max(1, most // len(names)))
+    code, n = inverse.reshape(-1).astype(np.int64), len(inverse)
+    if drift is None or records.order is None:
+        return _Place(code, np.zeros(n, np.int64), np.zeros(n), np.ones(len(names), np.int64))
+    known = np.isfinite(records.order)
+    top, end = np.full(len(names), np.inf), np.full(len(names), -np.inf)
+    np.minimum.at(top, code[known], records.order[known])
+    np.maximum.at(end, code[known], records.order[known])
+    span = np.where(end > top, end - top, 0.0)
+    # A number that is no depth, such as a date, must not make a million knots.
+    step = np.maximum(drift, span / (MOST_KNOTS - 1))
+    down = (records.order - np.where(np.isfinite(top), top, 0.0)[code]) / step[code]
+    down = np.where(known, down, 0.5 * (span / step)[code])
+    knot = np.floor(down).astype(np.int64)
+    knots = np.ceil(span / step).astype(np.int64) + 1
+    return _Place(code, knot, down - knot, knots)
+
+
+def _rows_of(records: Records, place: _Place, most: int | None = None) -> _Rows:
+    """Take at most `ROWS` evenly spaced rows of every group, of those that hold a value."""
+    groups = len(place.knots)
+    each = ROWS if most is None else min(ROWS, max(1, most // groups))
     rows = np.flatnonzero(records.observed.any(axis=1))
-    rows = rows[np.argsort(code[rows], kind="stable")]
-    counts = np.bincount(code[rows], minlength=len(names))
-    first = np.cumsum(counts) - counts
+    rows = rows[np.argsort(place.code[rows], kind="stable")]
+    counts = np.bincount(place.code[rows], minlength=groups)
     chosen = np.concatenate(
         [
-            f + np.linspace(0, n - 1, min(n, each)).round().astype(np.int64)
-            for f, n in zip(first, counts, strict=True)
+            first + np.linspace(0, n - 1, min(n, each)).round().astype(np.int64)
+            for first, n in zip(np.cumsum(counts) - counts, counts, strict=True)
         ]
     )
     at = rows[chosen]
@@ -127,62 +180,70 @@ def _rows_of(records: Records, most: int | None = None) -> _Rows | None:
     patterns = [
         (np.flatnonzero(kind.reshape(-1) == i), np.flatnonzero(kinds[i])) for i in range(len(kinds))
     ]
-    return _Rows(values, observed, code[at], patterns, len(names))
+    return _Rows(values, observed, place.take(at), patterns)
 
 
-def _medians(rows: _Rows) -> Array:
-    """Median of the observed values of every group, [g, d]; 0 where there are none."""
+def _start(rows: _Rows, centre: Array | None = None) -> Array:
+    """Half the median of every group, less its mean over groups, at all knots, [g, J, d]."""
     values = np.where(rows.observed, rows.values, np.nan)
-    found = np.zeros((rows.groups, values.shape[1]))
-    for group in range(rows.groups):
-        own = values[rows.code == group]
+    half = np.zeros((len(rows.place.knots), values.shape[1]))
+    for group in range(len(half)):
+        own = values[rows.place.code == group]
         seen = ~np.isnan(own).all(axis=0)
-        found[group, seen] = np.nanmedian(own[:, seen], axis=0)
-    return found
+        half[group, seen] = 0.5 * np.nanmedian(own[:, seen], axis=0)
+    centred = half - (half.mean(axis=0) if centre is None else centre)
+    return np.repeat(centred[:, None], rows.place.room, axis=1)
 
 
-def _fit(rows: _Rows, components: int, seed: int) -> tuple[GroupShift, float]:
-    """Fit by EM from k-means; the second value is the mean log-likelihood at the end."""
+def _fit(rows: _Rows, components: int, seed: int) -> tuple[_Mixture, Array, Array, float]:
+    """Fit by EM from k-means: mixture, spread, start, and the mean log-likelihood at the end."""
     from sklearn.cluster import KMeans
 
-    d = rows.values.shape[1]
-    half = 0.5 * _medians(rows)
-    start = half.mean(axis=0)
-    shift = half - start
+    d, place = rows.values.shape[1], rows.place
+    shift = _start(rows, np.zeros(d))
+    start = shift[:, 0].mean(axis=0)
+    shift = shift - start
     # Columns that a row lacks stand at their mean while the start is found.
-    moved = np.where(rows.observed, rows.values - shift[rows.code], np.nan)
+    moved = np.where(rows.observed, rows.values - place.of(shift), np.nan)
     filled = np.where(rows.observed, moved, np.nanmean(moved, axis=0))
     kmeans = KMeans(components, n_init=1, random_state=seed).fit(filled)
     share = np.eye(components)[kmeans.labels_]
-    mixture = _Mixture(
-        np.full(components, 1 / components),
-        kmeans.cluster_centers_.astype(np.float64),
-        np.tile(np.eye(d), (components, 1, 1)),
-    )
-    spread = _covariance(shift)
-    likelihood = -np.inf
+    centres = kmeans.cluster_centers_.astype(np.float64)
+    mixture = _Mixture(np.ones(components), centres, np.tile(np.eye(d), (components, 1, 1)))
+    spread, likelihood = _spread(shift, place), -np.inf
+    own = np.arange(place.room) < place.knots[:, None]  # knots that a group has, [g, J]
     for _ in range(ITERATIONS):
         mixture = _maximise(rows, shift, mixture, share)
         share, likelihood = _expect(rows, shift, mixture)
         shift = _modes(rows, mixture, share, spread)
-        shift -= shift.mean(axis=0)
-        spread = _covariance(shift)
-    return GroupShift(*mixture, spread, start), likelihood
+        shift = shift - shift[own].mean(axis=0)
+        spread = _spread(shift, place)
+    return mixture, spread, start, likelihood
 
 
-def _covariance(shift: Array) -> Array:
-    found: Array = np.atleast_2d(np.cov(shift.T)) + RIDGE * np.eye(shift.shape[1])
-    return found
+def _kernel(knots: int) -> Array:
+    """Correlation of the knots of one group, [J, J]."""
+    apart = np.abs(np.subtract.outer(np.arange(knots), np.arange(knots)))
+    return np.asarray(PERSISTENCE**apart)
+
+
+def _spread(shift: Array, place: _Place) -> Array:
+    """Covariance [d, d] of the shifts, given how their knots hang together."""
+    inverse = np.linalg.inv(_kernel(place.room))
+    every = np.einsum("gai,ab,gbj->gij", shift, inverse, shift, optimize=True)
+    found = (every / place.knots[:, None, None]).mean(axis=0)
+    return np.asarray(found + RIDGE * np.eye(shift.shape[2]))
 
 
 def _expect(rows: _Rows, shift: Array, mixture: _Mixture) -> tuple[Array, float]:
     """Responsibilities [n, k] of the components, and the mean log-likelihood."""
     weights, means, covariances = mixture
-    joint = np.zeros((len(rows.values), len(weights)))
+    moved = rows.values - rows.place.of(shift)
+    joint = np.zeros((len(moved), len(weights)))
     for at, columns in rows.patterns:
-        moved = rows.values[np.ix_(at, columns)] - shift[rows.code[at]][:, columns]
+        seen = moved[np.ix_(at, columns)]
         for k, factor in enumerate(np.linalg.cholesky(_block(covariances, columns))):
-            white = (moved - means[k, columns]) @ np.linalg.inv(factor).T
+            white = (seen - means[k, columns]) @ np.linalg.inv(factor).T
             joint[at, k] = -0.5 * (white**2).sum(axis=1) - np.log(np.diag(factor)).sum()
     joint += np.log(weights + 1e-12)
     peak = joint.max(axis=1, keepdims=True)
@@ -195,19 +256,17 @@ def _maximise(rows: _Rows, shift: Array, mixture: _Mixture, share: Array) -> _Mi
     """M step of the mixture: missing values by their conditional mean and covariance."""
     _, means, covariances = mixture
     k, d = means.shape
-    moved = rows.values - shift[rows.code]
+    moved = rows.values - rows.place.of(shift)
     count, first, second = share.sum(axis=0) + 1e-9, np.zeros((k, d)), np.zeros((k, d, d))
     for at, columns in rows.patterns:
         absent = np.setdiff1d(np.arange(d), columns)
         for j in range(k):
-            full = moved[at]
-            r = share[at, j]
+            full, r = moved[at], share[at, j]
             if len(absent):
                 inverse = np.linalg.inv(_block(covariances[j], columns))
                 slope = covariances[j][np.ix_(absent, columns)] @ inverse
-                full[:, absent] = (
-                    means[j, absent] + (full[:, columns] - means[j, columns]) @ slope.T
-                )
+                apart = full[:, columns] - means[j, columns]
+                full[:, absent] = means[j, absent] + apart @ slope.T
                 left = covariances[j][np.ix_(columns, absent)]
                 rest = _block(covariances[j], absent) - slope @ left
                 second[j][np.ix_(absent, absent)] += r.sum() * rest
@@ -219,27 +278,34 @@ def _maximise(rows: _Rows, shift: Array, mixture: _Mixture, share: Array) -> _Mi
 
 
 def _modes(rows: _Rows, mixture: _Mixture, share: Array, spread: Array) -> Array:
-    """Posterior mode of every group's shift, [g, d], its rows worth at most `WORTH` rows."""
+    """Posterior mode of every shift, [g, J, d]; the rows at a knot are worth at most `WORTH`."""
     _, means, covariances = mixture
-    k, d = means.shape
-    size = np.bincount(rows.code, minlength=rows.groups)
-    worth = np.minimum(size, WORTH) / np.maximum(size, 1)
-    precision, pull = np.zeros((rows.groups, d, d)), np.zeros((rows.groups, d))
+    place, (k, d) = rows.place, means.shape
+    groups, room = len(place.knots), place.room
+    size = np.bincount(place.code, minlength=groups)
+    worth = np.minimum(1.0, WORTH * np.maximum(place.knots - 1, 1) / np.maximum(size, 1))
+    upper = place.code * room + place.knot
+    lower = place.code * room + np.minimum(place.knot + 1, room - 1)
+    # A row pulls at the knots above and below it: sums of products of their two weights.
+    precision, pull = np.zeros((groups, room, d, room, d)), np.zeros((groups * room, d))
     for at, columns in rows.patterns:
-        code, inverse = rows.code[at], np.linalg.inv(_block(covariances, columns))
-        members = np.zeros((rows.groups, k))
-        np.add.at(members, code, share[at])
-        sums = np.zeros((rows.groups, k, len(columns)))
+        inverse, part = np.linalg.inv(_block(covariances, columns)), place.part[at]
+        members = np.zeros((groups * room, room, k))
         for j in range(k):
-            weighted = share[at, j, None] * (rows.values[np.ix_(at, columns)] - means[j, columns])
-            np.add.at(sums[:, j], code, weighted)
-        precision[np.ix_(np.arange(rows.groups), columns, columns)] += np.einsum(
-            "gk,kij->gij", members, inverse
-        )
-        pull[:, columns] += np.einsum("kij,gkj->gi", inverse, sums)
-    precision = np.linalg.inv(spread) + worth[:, None, None] * precision
-    found = np.linalg.solve(precision, worth[:, None, None] * pull[:, :, None])[:, :, 0]
-    return np.asarray(found, np.float64)
+            r = share[at, j] * worth[place.code[at]]
+            apart = (rows.values[np.ix_(at, columns)] - means[j, columns]) @ inverse[j]
+            for knots, weight in ((upper[at], 1.0 - part), (lower[at], part)):
+                for others, other in ((upper[at], 1.0 - part), (lower[at], part)):
+                    np.add.at(members[:, :, j], (knots, others % room), r * weight * other)
+                for i, column in enumerate(columns):
+                    pull[:, column] += np.bincount(knots, r * weight * apart[:, i], groups * room)
+        by_group = members.reshape(groups, room, room, k)
+        # Separate index arrays put their dimensions first.
+        found = np.einsum("gabk,kij->ijgab", by_group, inverse, optimize=True)
+        precision[:, :, columns[:, None], :, columns] += found
+    prior = np.einsum("ab,ij->aibj", np.linalg.inv(_kernel(room)), np.linalg.inv(spread))
+    left = (precision + prior).reshape(groups, room * d, room * d)
+    return np.linalg.solve(left, pull.reshape(groups, room * d, 1)).reshape(groups, room, d)
 
 
 def _block(covariances: Array, columns: Codes) -> Array:

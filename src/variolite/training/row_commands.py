@@ -60,7 +60,8 @@ def row_command(columns: Callable[[Any, Records, Schema, RunFolder, int], Column
             schema = model.schema.schema.rebind(table.frame.columns, bound)
         found = {"row": pl.Series(records.row)} | columns(model, records, schema, run, member)
         if out.name.casefold().endswith(".las"):
-            return _write_las(table, pl.DataFrame(found), out, schema, progress)
+            curves = pl.DataFrame(found).with_columns(pl.col(pl.Boolean).cast(pl.Int8))
+            return _write_las(table, curves, out, schema, progress)
         if table.files is not None:
             found["file"] = table.files[records.row]
         given = _given(table, records, schema, model if columns is reconstructions else None)

@@ -191,7 +191,7 @@ def fit_tabular(
         module,
         tuple(members),
         groups=_groups_of(training, validation),
-        shift=GroupShift.fit(training) if model.shift == "group" else None,
+        shift=None if model.shift == "none" else GroupShift.fit(training, drift=model.drift),
     )
     training, validation = fitted.prepared(training), validation and fitted.prepared(validation)
     in_epoch = min(len(training), spec.rows_per_epoch or len(training))
