@@ -8,13 +8,14 @@ from hypothesis import strategies as st
 from sklearn.metrics.cluster import contingency_matrix
 
 from variolite.corelogs.held_out_rows import code_clusters, code_labels, contingency
+from variolite.corelogs.striplog.patterns import colours_of
 from variolite.report.style import CATEGORIES, OTHER, PAPER
 
 
 def test_labels_are_sorted_by_size_and_missing_ones_have_no_class():
     classes = code_labels(np.array(["clay", "", "sand", "sand", "basalt", "sand", "clay"]))
     assert classes.names == ("sand", "clay", "basalt")
-    assert classes.colours == CATEGORIES[:3]
+    assert classes.colours == tuple(colours_of(classes.names))
     assert classes.codes.tolist() == [1, -1, 0, 0, 2, 0, 1]
     assert classes.counts().tolist() == [3, 2, 1]
     assert classes.colour(-1) == PAPER

@@ -1,4 +1,4 @@
-"""``variolite corelogs``: instrument tables to one table, and the wells to label next."""
+"""``variolite corelogs``: one table of instruments, strip logs, and the wells to label next."""
 
 from __future__ import annotations
 
@@ -8,13 +8,24 @@ from typing import Annotated
 
 import typer
 
-from variolite.arguments import Data, Json, Mapping, Out, Run, keep_inputs, one_or_many
+from variolite.arguments import (
+    AcceptRange,
+    Data,
+    Json,
+    Mapping,
+    Null,
+    Out,
+    Run,
+    keep_inputs,
+    one_or_many,
+)
 from variolite.progress import ConsoleProgress
 
 PROGRESS = ConsoleProgress()
 
 app = typer.Typer(
-    help="Boreholes: instrument tables to one binned table, wells to label.", no_args_is_help=True
+    help="Boreholes: instrument tables to one binned table, strip logs, wells to label.",
+    no_args_is_help=True,
 )
 
 
@@ -111,3 +122,67 @@ def suggest_well(
 
     found = suggestions(run, one_or_many(data), number, labels, mapping or (), PROGRESS)
     typer.echo(found.to_json() if as_json else "\n".join(found.lines()))
+
+
+@app.command()
+def striplog(
+    run: Run,
+    data: Data,
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            metavar="FILE",
+            help="Drawing to write: .pdf, with a page for every well; or .svg or .png, for "
+            "several wells a file each in a new folder.",
+        ),
+    ],
+    well: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Draw this well only. May be repeated."),
+    ] = None,
+    low: Annotated[
+        float | None,
+        typer.Option("--from", metavar="DEPTH", help="Begin at this depth, in your unit."),
+    ] = None,
+    high: Annotated[
+        float | None, typer.Option("--to", metavar="DEPTH", help="End at this depth.")
+    ] = None,
+    scale: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Draw 1:N, such as 500, on as many pages as it takes; by default a well fills "
+            "one page.",
+        ),
+    ] = None,
+    mapping: Mapping = None,
+    null: Null = None,
+    accept_range: AcceptRange = False,
+) -> None:
+    """Draw wells against depth: logs, formations, lithology, clusters and their uncertainty.
+
+    Logs stand in the usual tracks and scales: gamma ray with caliper and bit size, resistivity
+    in logarithms, neutron reversed over density with the crossover filled, sonic reversed.
+    Logs that the model does not use are drawn too, where their mnemonic is known.
+    """
+    from variolite.corelogs.striplog.command import draw_wells
+    from variolite.training import RunFolder
+
+    keep_inputs("--out", out, data)
+    folder = RunFolder(run)
+    folder.require_finished()
+    paths = draw_wells(
+        folder,
+        one_or_many(data),
+        out,
+        PROGRESS,
+        wells=well or (),
+        depths=(low, high),
+        scale=scale,
+        mapping=mapping or (),
+        null=null or (),
+        accept_range=accept_range,
+    )
+    typer.echo(str(paths[0] if len(paths) == 1 else paths[0].parent))

@@ -37,7 +37,7 @@ DEMO_SETTINGS = (
 """What keeps the demo within a minute."""
 
 
-def _clusters(
+def clusters_of(
     model: TabularModel, records: Records, _: Schema, run: RunFolder, member: int
 ) -> Columns:
     """Cluster by the clustering that the run keeps, with its probability and the boundaries.
@@ -74,7 +74,7 @@ class Corelogs:
     recipe = Recipe
 
     encode = row_command(latents)
-    cluster = row_command(_clusters)
+    cluster = row_command(clusters_of)
     reconstruct = row_command(reconstructions)
     load_model = Deferred("variolite.training", "load_model")
     format_scores = Deferred("variolite.scoring.scorecard", "format_scorecard")

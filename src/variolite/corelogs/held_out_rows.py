@@ -12,6 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from variolite.corelogs.striplog.patterns import colours_of, free_colour
 from variolite.report.formatting import counted, plain
 from variolite.report.style import CATEGORIES, OTHER, PAPER
 from variolite.scoring.scorecard import Scorecard
@@ -47,8 +48,8 @@ class Classes:
 def code_labels(labels: NDArray[np.str_], *, room: int = len(CATEGORIES)) -> Classes:
     """Sort labels [n] by how often they occur; the empty string is none.
 
-    Those beyond ``room`` categories are pooled in a last one, "other"; those beyond the palette
-    are grey.
+    Those beyond ``room`` categories are pooled in a last one, "other", in grey. Rocks have their
+    customary colours.
     """
     found, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
     order = [int(i) for i in np.argsort(-counts, kind="stable") if found[i] != ""]
@@ -57,7 +58,7 @@ def code_labels(labels: NDArray[np.str_], *, room: int = len(CATEGORIES)) -> Cla
     lookup[shown] = np.arange(len(shown))
     lookup[rest] = len(shown)
     names = [str(found[i]) for i in shown]
-    colours = [*CATEGORIES, *[OTHER] * len(shown)][: len(shown)]
+    colours = colours_of(names)
     if rest:
         names.append(f"other ({len(rest)} labels)")
         colours.append(OTHER)
@@ -86,8 +87,10 @@ def code_clusters(clusters: Integers, labels: Classes | None) -> Classes:
     sizes = by_number.counts()
     rest = sorted(set(range(len(numbers))) - pairs.keys(), key=lambda i: -sizes[i])
     order = [*sorted(pairs, key=pairs.__getitem__), *rest]
-    free = iter([colour for colour in CATEGORIES if colour not in palette])
-    colours = [palette[pairs[c]] if c in pairs else next(free, OTHER) for c in order]
+    colours: list[str] = []
+    for c in order:
+        taken = (*palette, *colours)
+        colours.append(palette[pairs[c]] if c in pairs else free_colour(taken))
     place = np.argsort(order)  # the inverse of the order
     names = tuple(by_number.names[c] for c in order)
     return Classes(names, tuple(colours), np.where(codes >= 0, place[codes], -1))

@@ -45,19 +45,16 @@ def row_command(columns: Callable[[Any, Records, Schema, RunFolder, int], Column
 
         keep_inputs("--out", out, data)
         require_writable(out, also=[".las"])
-        model: TabularModel = run.model().reading(rows=rows, null=null)
-        if member >= len(model.members):
-            raise DataError(
-                f"the run has {len(model.members)} members, counted from 0",
-                where=f"--member {member}",
-                hint=f"choose 0 to {len(model.members) - 1}",
-            )
-        model = model.only(member)
-        bound = parse_mapping(mapping, model.schema.schema.columns)
-        table = model.table(data, bound)
-        records = records_of(model, table, mapping, progress, accept_range=accept_range)
-        with warnings.catch_warnings(action="ignore"):  # What is guessed was said above.
-            schema = model.schema.schema.rebind(table.frame.columns, bound)
+        model, table, records, schema = rows_of(
+            run,
+            data,
+            progress,
+            mapping=mapping,
+            member=member,
+            rows=rows,
+            null=null,
+            accept_range=accept_range,
+        )
         found = {"row": pl.Series(records.row)} | columns(model, records, schema, run, member)
         if out.name.casefold().endswith(".las"):
             curves = pl.DataFrame(found).with_columns(pl.col(pl.Boolean).cast(pl.Int8))
@@ -78,6 +75,34 @@ def row_command(columns: Callable[[Any, Records, Schema, RunFolder, int], Column
         return out
 
     return write
+
+
+def rows_of(
+    run: RunFolder,
+    data: Paths,
+    progress: Progress,
+    *,
+    mapping: Sequence[str] = (),
+    member: int = 0,
+    rows: str | None = None,
+    null: Sequence[str] = (),
+    accept_range: bool = False,
+) -> tuple[TabularModel, Table, Records, Schema]:
+    """Return one member of a run, a table, the rows that it can use, and where they came from."""
+    model: TabularModel = run.model().reading(rows=rows, null=null)
+    if member >= len(model.members):
+        raise DataError(
+            f"the run has {len(model.members)} members, counted from 0",
+            where=f"--member {member}",
+            hint=f"choose 0 to {len(model.members) - 1}",
+        )
+    model = model.only(member)
+    bound = parse_mapping(mapping, model.schema.schema.columns)
+    table = model.table(data, bound)
+    records = records_of(model, table, mapping, progress, accept_range=accept_range)
+    with warnings.catch_warnings(action="ignore"):  # What is guessed was said above.
+        schema = model.schema.schema.rebind(table.frame.columns, bound)
+    return model, table, records, schema
 
 
 def _given(table: Table, records: Records, schema: Schema, model: TabularModel | None) -> Columns:

@@ -14,7 +14,7 @@ import polars as pl
 
 from variolite.errors import DataError, DataWarning
 from variolite.records.files.stacking import Table
-from variolite.records.files.writing import require_parent, write_bytes_atomic
+from variolite.records.files.writing import files_in, write_bytes_atomic
 from variolite.records.records import numeric_values, text_series
 from variolite.records.units import split_header
 
@@ -48,28 +48,11 @@ def write_las(
     logs = pl.DataFrame([pl.Series(depth, numbers), *rest.iter_columns(), *curves.iter_columns()])
     there = pl.Series(~np.isnan(numbers))
     names = wells.filter(there).unique(maintain_order=True).to_list()
-    paths = [path] if len(names) == 1 else _in_folder(path.with_suffix(""), names)
+    paths = [path] if len(names) == 1 else files_in(path.with_suffix(""), names, ".las")
     for name, file in zip(names, paths, strict=True):
         text = _las_text(logs.filter(there & (wells == name)), name or path.stem, table.units)
         write_bytes_atomic(file, text.encode("utf-8"))
     return paths
-
-
-def _in_folder(folder: Path, names: list[str]) -> list[Path]:
-    """Make a folder, and return the path of a file in it for each name."""
-    if folder.exists() and any(folder.iterdir()):
-        hint = "Give another name, or empty it"
-        what = f"the folder for {len(names)} wells is there already, and not empty"
-        raise DataError(what, where=str(folder), hint=hint)
-    require_parent(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    stems: dict[str, str] = {}
-    for name in names:
-        stem = re.sub(r"[^\w.-]+", "_", name).lstrip(".") or "_"
-        while stem.casefold() in stems:
-            stem += "_"
-        stems[stem.casefold()] = stem
-    return [folder / f"{stem}.las" for stem in stems.values()]
 
 
 def _las_text(logs: pl.DataFrame, well: str, units: Mapping[str, str]) -> str:

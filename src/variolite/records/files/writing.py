@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gzip
 import os
-from collections.abc import Callable, Iterable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
@@ -126,3 +127,23 @@ def require_parent(path: Path) -> None:
     if not os.access(folder, os.W_OK):
         hint = "Choose another place, or change its permissions"
         raise DataError("the folder is write-protected", where=str(folder), hint=hint)
+
+
+def files_in(folder: Path, names: Sequence[str], ending: str) -> list[Path]:
+    """Make a folder, and return the path of a file in it for each name, such as wells.
+
+    DataError where it is there already, and not empty.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        hint = "Give another name, or empty it"
+        what = f"the folder for {len(names)} wells is there already, and not empty"
+        raise DataError(what, where=str(folder), hint=hint)
+    require_parent(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    stems: dict[str, str] = {}
+    for name in names:
+        stem = re.sub(r"[^\w.-]+", "_", name).lstrip(".") or "_"
+        while stem.casefold() in stems:
+            stem += "_"
+        stems[stem.casefold()] = stem
+    return [folder / f"{stem}{ending}" for stem in stems.values()]

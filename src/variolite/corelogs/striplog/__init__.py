@@ -1,0 +1,1 @@
+"""Strip logs: curves, lithology and clusters of a well against depth, as geologists print them."""

@@ -1,0 +1,224 @@
+"""Tracks of a strip log: which curves stand together, on which scales, in which colours."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from variolite.records.units import can_convert, canonical_unit, convert
+from variolite.report.figures import Kind, ValueAxis
+from variolite.report.formatting import MINUS
+
+Floats = NDArray[np.float64]
+
+GREEN, BLACK, GREY = "#0b7a3b", "#1a1a1a", "#8a8d92"
+RED, BLUE, ORANGE, PURPLE, BROWN = "#c8201e", "#1e56b3", "#e07b00", "#8a2d8f", "#7a5a1e"
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One log of a well: ``values`` [n] in ``unit``, and what a model makes of them."""
+
+    name: str
+    meaning: str
+    unit: str
+    values: Floats
+    rebuilt: Floats | None = None
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What stands at the left and at the right of a track; left may be the larger."""
+
+    left: float
+    right: float
+    kind: Kind = "linear"
+    threshold: float = 1.0
+
+    def place(self, values: Floats) -> Floats:
+        """Return where values lie: 0 at the left of the track, 1 at its right; unlimited."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            left, right, at = (self._bent(v) for v in (self.left, self.right, values))
+        return np.asarray((at - left) / (right - left), dtype=np.float64)
+
+    def _bent(self, values: Floats | float) -> Floats:
+        if self.kind == "linear":
+            return np.asarray(values, dtype=np.float64)
+        if self.kind == "symlog":
+            return np.arcsinh(np.asarray(values) / self.threshold)
+        # What is not above zero lies far to the left.
+        return np.log10(np.maximum(values, 1e-30))
+
+    @property
+    def grid(self) -> list[tuple[float, bool]]:
+        """Places of the lines between the edges of the track, and whether each is a strong one."""
+        if self.kind == "linear":
+            return [(step / 5, False) for step in range(1, 5)]
+        size = max(abs(self.left), abs(self.right))
+        first = math.log10(self.left if self.kind == "log" else self.threshold)
+        decades = 10.0 ** np.arange(math.floor(first), math.log10(size) + 1)
+        # Lines at 2 to 9 would fill a track of many decades.
+        fine = range(1, 10) if len(decades) < 7 and self.kind == "log" else (1,)
+        marks = [(decade * part, part == 1) for decade in decades.tolist() for part in fine]
+        if self.kind == "symlog":
+            marks += [(-mark, strong) for mark, strong in marks] + [(0.0, True)]
+        at = self.place(np.array([mark for mark, _ in marks])).tolist()
+        places = zip(at, (strong for _, strong in marks), strict=True)
+        return [(place, strong) for place, strong in places if 0.01 < place < 0.99]
+
+    @property
+    def ends(self) -> tuple[str, str]:
+        """The numbers at the ends of the scale."""
+        left, right = (f"{end:g}".replace("-", MINUS) for end in (self.left, self.right))
+        return left, right
+
+    @classmethod
+    def fitting(cls, values: Floats) -> Scale:
+        """Return a scale with round ends that holds nearly all of the values."""
+        axis = ValueAxis.fitting(values)
+        if axis.kind == "linear":
+            span = axis.high - axis.low
+            power = 10.0 ** math.floor(math.log10(span))
+            step = next(part * power for part in (0.1, 0.2, 0.5, 1) if 10 * part * power >= span)
+            first, last = math.floor(axis.low / step), math.ceil(axis.high / step)
+            return cls(0.0 if 0 < first < 0.2 * last else first * step, last * step)
+        if axis.kind == "log":
+            return cls(1 / _round_up(1 / axis.low), _round_up(axis.high), "log")
+        low, high = (math.copysign(_round_up(abs(end)), end) for end in (axis.low, axis.high))
+        return cls(low, high, "symlog", axis.threshold)
+
+
+def _round_up(size: float) -> float:
+    """Return the next of 1, 2 and 5 times a power of ten."""
+    power = 10.0 ** math.floor(math.log10(size)) if size > 0 else 1.0
+    return next(part * power for part in (1, 2, 5, 10) if part * power >= size * (1 - 1e-9))
+
+
+class _Custom(NamedTuple):
+    """How a log is drawn by custom: its scales, the usual one first, in a unit, and its line."""
+
+    meaning: str
+    scales: tuple[tuple[float, float], ...]
+    unit: str
+    colour: str
+    dashes: str = "-"
+    kind: Kind = "linear"
+    wraps: bool = False
+
+
+_BOREHOLE = ((6.0, 16.0), (6.0, 26.0), (6.0, 36.0))
+_OHM = ((0.2, 2000.0),)
+# Units in which a log may be where none is stated.
+_OTHERWISE = {"in": ("mm",), "g/cm3": ("kg/m3",), "m3/m3": ("%",), "us/ft": ("us/m",)}
+# Logs that stand together in a track, from left to right as they are printed.
+_CUSTOMS: tuple[tuple[_Custom, ...], ...] = (
+    (
+        _Custom("gamma_ray", ((0, 150),), "gAPI", GREEN, wraps=True),
+        _Custom("caliper", _BOREHOLE, "in", BLACK, "--"),
+        _Custom("bit_size", _BOREHOLE, "in", GREY, "-."),
+    ),
+    (_Custom("natural_gamma", ((0, 100),), "cps", GREEN, wraps=True),),
+    (
+        _Custom("deep_resistivity", _OHM, "ohm.m", RED, kind="log"),
+        _Custom("medium_resistivity", _OHM, "ohm.m", PURPLE, "--", kind="log"),
+        _Custom("shallow_resistivity", _OHM, "ohm.m", BLUE, ":", kind="log"),
+    ),
+    (
+        _Custom("bulk_density", ((1.95, 2.95),), "g/cm3", RED),
+        _Custom("neutron_porosity", ((0.45, -0.15),), "m3/m3", BLUE, "--"),
+    ),
+    (_Custom("sonic_slowness", ((140, 40), (240, 40)), "us/ft", PURPLE),),
+    (_Custom("photoelectric_factor", ((0, 10),), "b/e", BROWN),),
+)
+CUSTOMARY = tuple(custom.meaning for customs in _CUSTOMS for custom in customs)
+"""Meanings of the logs that are drawn by custom."""
+COLOURS = ("red", "green", "blue")
+"""Meanings that are drawn as the colour they are, not as curves."""
+_REST = (BLACK, ORANGE, BLUE, GREEN, BROWN, PURPLE)
+
+
+@dataclass(frozen=True)
+class Trace:
+    """How one curve is drawn in its track; ``wraps``: beyond the right it begins again at left."""
+
+    meaning: str
+    unit: str
+    scale: Scale
+    colour: str
+    dashes: str = "-"
+    wraps: bool = False
+
+
+@dataclass(frozen=True)
+class Track:
+    """Curves that are drawn over one another."""
+
+    traces: tuple[Trace, ...]
+
+    @property
+    def meanings(self) -> set[str]:
+        """What its curves mean."""
+        return {trace.meaning for trace in self.traces}
+
+
+def tracks_of(curves: Sequence[Curve]) -> list[Track]:
+    """Arrange curves in tracks: by custom, then each other in a track of its own.
+
+    A log that hardly fits its customary scale, such as the density of soft sediments, gets a
+    scale by its values, and a track of its own.
+    """
+    by_meaning: Mapping[str, Curve] = {curve.meaning: curve for curve in curves}
+    tracks: list[Track] = []
+    for customs in _CUSTOMS:
+        traces = []
+        for custom in customs:
+            curve = by_meaning.get(custom.meaning)
+            if curve is None or not np.isfinite(curve.values).any():
+                continue
+            custom_scale = _customary(custom, curve)
+            look = (custom.colour, custom.dashes)
+            if custom_scale is not None:
+                traces.append(Trace(custom.meaning, *custom_scale, *look, custom.wraps))
+            else:
+                tracks.append(_own(curve, *look))
+        if traces:
+            tracks.append(Track(tuple(traces)))
+    rest = [meaning for meaning in by_meaning if meaning not in (*CUSTOMARY, *COLOURS)]
+    for meaning, colour in zip(rest, _REST * len(rest), strict=False):
+        tracks.append(_own(by_meaning[meaning], colour))
+    return tracks
+
+
+def _own(curve: Curve, colour: str, dashes: str = "-") -> Track:
+    """Return a track for one curve, on a scale by its values."""
+    scale = Scale.fitting(curve.values)
+    return Track((Trace(curve.meaning, curve.unit, scale, colour, dashes),))
+
+
+def _customary(custom: _Custom, curve: Curve) -> tuple[str, Scale] | None:
+    """Return the unit of a curve and a customary scale in it.
+
+    Where no unit is stated, the first is taken in which the values fit. None where most values
+    lie outside of every scale.
+    """
+    known = curve.values[np.isfinite(curve.values)]
+    stated = canonical_unit(curve.unit) is not None
+    for unit in [curve.unit] if stated else [custom.unit, *_OTHERWISE.get(custom.unit, ())]:
+        fits: list[tuple[float, Scale]] = []
+        for ends in custom.scales if can_convert(custom.unit, unit) else ():
+            converted = convert(np.array(ends, dtype=np.float64), custom.unit, unit)
+            left, right = (float(f"{end:.3g}") for end in converted)
+            scale = Scale(left, right, custom.kind)
+            place = scale.place(known)
+            inside = float(((place >= 0) & (place <= 1 + custom.wraps)).mean())
+            # The usual scale, unless it leaves out much that a wider one shows.
+            fits.append((min(inside, 0.95), scale))
+        share, scale = max(fits, key=lambda fit: fit[0], default=(0.0, Scale(0, 1)))
+        if share >= 0.6:
+            return curve.unit or unit, scale
+    return None
