@@ -193,8 +193,9 @@ def test_the_components_of_a_prior_are_clusters_and_are_scored(tmp_path):
     fitted = fit_clusters(run, prepared.part("train"))
     assert (fitted.k, fitted.rule) == (3, "fixed")
     rows = prepared.part("test")
-    latents = run.model().encode(rows)[0]
-    np.testing.assert_array_equal(load_clusters(run).predict(latents), fitted.predict(latents))
+    latents, along = run.model().encode(rows)[0], kept_clusters.along_depth(rows)
+    again = load_clusters(run).predict(latents, along)
+    np.testing.assert_array_equal(again, fitted.predict(latents, along))
     card = score_run(run, _table())
     kept = card.select(
         task="clustering", method="vae", algorithm="prior", metric="ari", level="rock"
