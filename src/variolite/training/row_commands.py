@@ -58,7 +58,7 @@ def row_command(columns: Callable[[Any, Records, Schema, RunFolder, int], Column
         found = {"row": pl.Series(records.row)} | columns(model, records, schema, run, member)
         if out.name.casefold().endswith(".las"):
             curves = pl.DataFrame(found).with_columns(pl.col(pl.Boolean).cast(pl.Int8))
-            return _write_las(table, curves, out, schema, progress)
+            return _write_las(table, curves, out, schema, progress, data)
         if table.files is not None:
             found["file"] = table.files[records.row]
         given = _given(table, records, schema, model if columns is reconstructions else None)
@@ -135,12 +135,18 @@ def _given(table: Table, records: Records, schema: Schema, model: TabularModel |
 
 
 def _write_las(
-    table: Table, found: pl.DataFrame, out: Path, schema: Schema, progress: Progress
+    table: Table,
+    found: pl.DataFrame,
+    out: Path,
+    schema: Schema,
+    progress: Progress,
+    data: Paths,
 ) -> Path:
     from variolite.records.files.las_writing import write_las
 
     well, depth = (c.source if c else None for c in (schema.group, schema.order))
-    paths = write_las(table, found, out, well=well, depth=depth)
+    source = None if isinstance(data, list) else data
+    paths = write_las(table, found, out, well=well, depth=depth, source=source)
     if len(paths) == 1:
         return paths[0]
     progress.note(f"{len(paths)} wells, a file each")

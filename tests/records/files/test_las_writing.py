@@ -4,9 +4,12 @@ import lasio
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from variolite.errors import DataError, DataWarning
-from variolite.records import Table, read_table, units_of
+from variolite.records import Table, load_table, read_table, units_of
+from variolite.records.files.las import read_las_header
 from variolite.records.files.las_writing import write_las
 
 NAN = float("nan")
@@ -34,12 +37,15 @@ def test_a_file_for_every_well_comes_back(tmp_path):
     assert frame.columns == ["WELL", *names]
     assert units_of(paths[0]) == {"MD": "0.1in", "GR": "gAPI"}
     assert frame["WELL"].to_list() == ["7/1-2 S"] * 3
-    assert frame["rock_type"].to_list() == ["red sand", None, "y z"]
+    assert frame["rock_type"].to_list() == ['red "sand"', None, "y z"]
     numbers = frame.drop("WELL", "rock_type").to_numpy()
     expected = [[1000.0, 1 / 3, 2, 0.25], [1000.1, NAN, NAN, NAN], [1000.2, 1e-12, 1, 1e300]]
     assert np.array_equal(numbers, expected, equal_nan=True)
-    # Another program reads the same.
-    las = lasio.read(paths[0], mnemonic_case="preserve")
+    # Another program reads the same, and text as codes: LAS 2.0 has numbers only.
+    las = lasio.read(paths[0], mnemonic_case="preserve", ignore_comments=())
+    assert all(curve.data.dtype.kind == "f" for curve in las.curves)
+    assert np.array_equal(las["rock_type"], [1, NAN, 2], equal_nan=True)
+    assert las.params["rock_type_1"].value == 'red "sand"'
     assert [curve.mnemonic for curve in las.curves] == names
     assert np.array_equal(las["GR_new"], [0.25, NAN, 1e300], equal_nan=True)
     assert (las.well["STRT"].value, las.well["STEP"].value) == (1000.0, 0.1)
@@ -71,3 +77,111 @@ def test_names_of_wells_make_distinct_and_visible_files(tmp_path):
     frame = FRAME.with_columns(Well=pl.Series(["a/b", "A b", "..", "a\\b", None]))
     names = [path.name for path in written(tmp_path / "out.las", frame)]
     assert names == ["a_b.las", "A_b_.las", "_.las", "a_b__.las", "__.las"]
+
+
+RICH = """~Version
+VERS. {version} : CWLS LOG ASCII STANDARD
+WRAP. NO : ONE LINE PER DEPTH STEP
+~Well
+STRT.FT 10.0 :
+STOP.FT 12.0 :
+STEP.FT 1.0 :
+NULL. -9999 :
+{well}
+~Curve
+DEPT.FT 00 001 00 00 : 1 DEPTH
+GR.GAPI 30 310 01 00 : 2 GAMMA RAY
+GR.GAPI : THE OTHER GAMMA RAY
+FACIES. : codes of mine
+~Parameter
+BHT.DEGC 35.5 : BOTTOM HOLE TEMPERATURE
+EKB.FT : KELLY BUSHING
+RUN. 1 : RUN NUMBER 12:30
+~Other
+Cored from 11 to 12.
+~Ascii
+10.0 30.123456789 1 3
+11.0 -9999 2 4
+12.0 -999.25 3 5
+"""
+ENTRIES = {"WELL": "ANY ET AL 12-34", "UWI": "100/12-34-056-07W5/00", "API": "0012345"}
+ENTRIES |= {"LATI": "62.5", "X": "431,220.5 m", "DATE": "13-DEC-86"}
+
+
+@pytest.mark.parametrize("version", ["1.2", "2.0"])
+def test_header_mnemonics_units_and_values_go_round(tmp_path, version):
+    # In version 1.2 the description stands first.
+    order = "{0}. {0} : {1}" if version == "1.2" else "{0}. {1} : {0}"
+    lines = (order.format(name, value) for name, value in ENTRIES.items())
+    path, out = tmp_path / "a.las", tmp_path / "b.las"
+    path.write_text(RICH.format(version=version, well="\n".join(lines)))
+    with pytest.warns(DataWarning, match="the later one is 'GR:2'"):
+        table = load_table(path)
+    new = pl.DataFrame({"row": [0, 2], "cluster": [1, 0], "boundary": [True, False]})
+    assert write_las(table, new, out, well="WELL", depth="GR", source=path) == [out]
+    with pytest.warns(DataWarning, match="the later one is 'GR:2'"):
+        back = load_table(out)
+    assert back.frame.columns == [*table.frame.columns, "cluster", "boundary"]
+    assert np.array_equal(back.frame["boundary"], [1, NAN, 0], equal_nan=True)
+    for name in table.frame.columns[1:]:
+        np.testing.assert_array_equal(back.frame[name], table.frame[name])
+    assert back.units == table.units
+    before, after = read_las_header(path), read_las_header(out)
+    entries = {item["name"]: item["value"] for item in after.well}
+    assert {name: entries[name] for name in ENTRIES} == ENTRIES
+    assert after.parameters == before.parameters
+    assert after.other.strip() == before.other.strip()
+    assert {name: after.curves[name] for name in before.curves} == before.curves
+    # -999.25 is a value in this file, so that another number stands for a missing one.
+    assert lasio.read(out).well["NULL"].value == -9999.25
+
+
+words = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Zl", "Zp")), max_size=12)
+kinds = (
+    st.floats(allow_infinity=False),
+    st.floats(width=32, allow_infinity=False),
+    st.integers(-(2**50), 2**50),
+    words,
+    st.booleans(),
+)
+columns = st.one_of(st.lists(st.none() | kind, min_size=6, max_size=6) for kind in kinds)
+mnemonics = st.from_regex(r"[A-Za-z][A-Za-z0-9_]{0,7}(:2| ?\([A-Za-z/%]{1,6}\))?", fullmatch=True)
+
+
+@pytest.mark.filterwarnings("ignore::variolite.errors.DataWarning")
+@given(st.dictionaries(mnemonics, columns, min_size=1, max_size=6), st.data())
+def test_what_is_written_is_read(tmp_path, content, data):
+    depth = np.sort(data.draw(st.lists(st.floats(-1e4, 1e4), min_size=6, max_size=6, unique=True)))
+    content.pop("DEPT", None)
+    frame = pl.DataFrame({"DEPT": depth}).with_columns(
+        pl.Series(name, values, strict=False) for name, values in content.items()
+    )
+    new = pl.DataFrame({"row": range(6), "cluster_": range(6)})
+    path = tmp_path / "a.las"
+    write_las(Table(frame, {}), new, path, well=None, depth="DEPT")
+    back = load_table(path)
+    assert back.frame.columns[0] == "WELL"
+    assert back.frame.width == frame.width + 2
+    for name, read in zip(frame.columns, back.frame.columns[1:], strict=False):
+        given, found = frame[name], back.frame[read]
+        if given.dtype == pl.String:
+            expected = [" ".join(text.split()) or None if text else None for text in given]
+            if any(expected):
+                assert found.to_list() == expected
+        else:
+            numbers = given.cast(pl.Float64).fill_null(NAN)
+            np.testing.assert_array_equal(found.cast(pl.Float64).fill_null(NAN), numbers)
+
+
+@pytest.mark.filterwarnings("ignore::variolite.errors.DataWarning")
+def test_real_files_go_round(shared_data, tmp_path):
+    paths = sorted((shared_data / "reports" / "boreholes").glob("*.las"))
+    assert len(paths) > 10
+    for path in paths:
+        if path.name == "24_missing_A.las":
+            continue  # refused, see the tests of reading
+        table, out = load_table(path), tmp_path / path.name
+        write_las(table, pl.DataFrame({"row": [0]}), out, well="WELL", depth=None, source=path)
+        back = load_table(out)
+        assert back.units == table.units, path
+        assert back.frame.fill_nan(None).equals(table.frame.fill_nan(None)), path

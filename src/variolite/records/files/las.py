@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,6 +56,19 @@ class _Section(NamedTuple):
         return ((number, line) for number, line in lines if line and line[0] != "#")
 
 
+class LasHeader(NamedTuple):
+    """Entries of a header (name, unit, value, descr), those of curves by column; and ~Other."""
+
+    well: list[dict[str, str]]
+    parameters: list[dict[str, str]]
+    curves: dict[str, dict[str, str]]
+    other: str
+
+
+CODE = re.compile(r"code (\d+) of (\S+)")
+"""What describes an entry of ~Parameter that holds the text of a code."""
+
+
 class _File(NamedTuple):
     data: list[_Section]
     curves: Units  # The unit of each, "" where none is stated.
@@ -63,6 +76,7 @@ class _File(NamedTuple):
     delimiter: str | None
     null: str
     names: dict[str, str]  # Of the well, by the entry that holds it.
+    texts: dict[str, dict[float, str]]  # Of codes, by curve.
 
 
 def read_las(path: Path, *_: object) -> tuple[pl.DataFrame, Units]:
@@ -82,12 +96,34 @@ def read_las(path: Path, *_: object) -> tuple[pl.DataFrame, Units]:
     if len(parts) > 1:
         note(f"the {len(parts)} data sections (lines {_lines(file.data)}) are read as one")
     frame = pl.concat(parts, how="vertical_relaxed")
+    frame = frame.with_columns(_named(frame[name], file.texts) for name in frame.columns)
     if file.names and not any(column.casefold() in _WELL_COLUMNS for column in frame.columns):
         entry, name = next(iter(file.names.items()))
         if entry != "well":
             note(f"the header names no well, so its {entry.upper()} {name} is taken as the name")
         frame = frame.insert_column(0, pl.Series("WELL", [name] * frame.height))
     return frame, {name: unit for name, unit in file.curves.items() if unit}
+
+
+def read_las_header(path: Path) -> LasHeader:
+    """Return what the header of a LAS file says, in the order of LAS 2.0."""
+    sections = list(_sections(_decoded(path)))
+    of = {kind: [s for s in sections if s.kind == kind] for kind in ("v", "w", "p", "o")}
+    version = [item["value"] for s in of["v"] for item in _items(s) if item["name"] == "VERS"]
+    well = [item for section in of["w"][:1] for item in _items(section)]
+    if version and _number(version[0]) < 2:
+        # Descriptions came first, but for the numbers.
+        for item in well:
+            if item["name"].upper() not in ("STRT", "STOP", "STEP", "NULL"):
+                item["value"], item["descr"] = item["descr"], item["value"]
+    data = next((s for s in sections if s.kind == "data" and s.of_logs), None)
+    definition = _definition_of(data, sections) if data else None
+    curves = list(_items(definition, "Curves")) if definition else []
+    names = [item["name"].removesuffix(".") or "UNKNOWN" for item in curves]
+    by_column = dict(zip(distinct(names, lambda _: None), curves, strict=True))
+    parameters = [item for section in of["p"] for item in _items(section)]
+    other = "\n".join(section.body.strip("\n") for section in of["o"])
+    return LasHeader(well, parameters, by_column, other)
 
 
 # The header.
@@ -173,7 +209,18 @@ def _open(path: Path, note: Note) -> _File:
         delimiter={"COMMA": ",", "TAB": "\t"}.get(texts.get("dlm", "").upper()),
         null=texts.get("null", ""),
         names={key: texts[key] for key in _NAMES if texts.get(key)},
+        texts=_codes(section for section in sections if section.kind == "p"),
     )
+
+
+def _codes(parameters: Iterable[_Section]) -> dict[str, dict[float, str]]:
+    """Find the texts that entries of ~Parameter give to the codes of curves."""
+    texts: dict[str, dict[float, str]] = {}
+    for section in parameters:
+        for item in _items(section):
+            if found := CODE.fullmatch(item["descr"]):
+                texts.setdefault(found[2], {})[float(found[1])] = item["value"]
+    return texts
 
 
 def _without_data(sections: Sequence[_Section], empty: Sequence[_Section]) -> DataError:
@@ -364,6 +411,17 @@ def _series(name: str, values: Any, lines: Sequence[int], errors: list[str]) -> 
         return words.replace("", None)
     errors += [f"{words[i]!r:.40} in {name}, line {lines[i]}" for i in wrong]
     return numbers.fill_null(np.nan)
+
+
+def _named(series: pl.Series, texts: Mapping[str, Mapping[float, str]]) -> pl.Series:
+    """Return the text of a curve of codes; any other curve, or one with other codes, as it is."""
+    own = texts.get(series.name)
+    if own is None or not series.dtype.is_numeric():
+        return series
+    codes = series.fill_nan(None)
+    if not (codes.is_null() | codes.is_in(list(own))).all():
+        return series
+    return codes.replace_strict(own, default=None, return_dtype=pl.String)
 
 
 def _without_null(series: pl.Series, null: str, *, index: bool) -> pl.Series:

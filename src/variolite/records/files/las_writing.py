@@ -1,4 +1,8 @@
-"""Writing tables as well logs in LAS 2.0, with lasio: a file for every well."""
+"""Writing tables as well logs in LAS 2.0, with lasio: a file for every well.
+
+LAS 2.0 has numbers only. Text is written as codes, and ~Parameter names what each stands for; our
+reader makes text of them again.
+"""
 
 from __future__ import annotations
 
@@ -13,24 +17,40 @@ import numpy as np
 import polars as pl
 
 from variolite.errors import DataError, DataWarning
+from variolite.records.files.las import CODE, LasHeader, read_las_header
 from variolite.records.files.stacking import Table
 from variolite.records.files.writing import files_in, write_bytes_atomic
 from variolite.records.records import numeric_values, text_series
 from variolite.records.units import split_header
 
-_NULL = -999.25
+_NULLS = (-999.25, -9999.25, -99999.25, -999999.25, -1e30)
 
 
 def write_las(
-    table: Table, new: pl.DataFrame, path: Path, *, well: str | None, depth: str | None
+    table: Table,
+    new: pl.DataFrame,
+    path: Path,
+    *,
+    well: str | None,
+    depth: str | None,
+    source: Path | None = None,
 ) -> list[Path]:
     """Write a table with new curves, and return the files: ``path``, or one for each well.
 
     ``new`` has curves of the rows that its column ``row`` counts; other rows have none. ``well``
-    and ``depth`` name columns of the table. Several wells go into a new folder that is named as
-    ``path`` without its ending. DataError where no row has a depth, or nothing can be written.
+    and ``depth`` name columns of the table; ``source`` is its file where it is of one. Where a
+    well comes from a LAS file, so do its header, index and curve descriptions. Several wells go
+    into a new folder that is named as ``path`` without its ending. DataError where no row has a
+    depth, or nothing can be written.
     """
     frame = table.frame
+    files = (
+        table.files if table.files is not None else pl.Series([str(source or "")] * frame.height)
+    )
+    of_las = files.str.to_lowercase().str.ends_with(".las")
+    if of_las.all():
+        # The index of a file orders all of its rows, whichever curve is the depth of a model.
+        depth = next((name for name in frame.columns if name != well), depth)
     if depth is None:
         hint = "Bind a column to 'depth' with --map"
         raise DataError("LAS files need a depth, and the table has none", hint=hint)
@@ -50,37 +70,73 @@ def write_las(
     names = wells.filter(there).unique(maintain_order=True).to_list()
     paths = [path] if len(names) == 1 else files_in(path.with_suffix(""), names, ".las")
     for name, file in zip(names, paths, strict=True):
-        text = _las_text(logs.filter(there & (wells == name)), name or path.stem, table.units)
+        own = there & (wells == name)
+        first = files.filter(own & of_las).head(1).to_list()
+        header = read_las_header(Path(first[0])) if first else LasHeader([], [], {}, "")
+        text = _las_text(logs.filter(own), name or path.stem, table.units, header)
         write_bytes_atomic(file, text.encode("utf-8"))
     return paths
 
 
-def _las_text(logs: pl.DataFrame, well: str, units: Mapping[str, str]) -> str:
+def _las_text(logs: pl.DataFrame, well: str, units: Mapping[str, str], header: LasHeader) -> str:
     """Return the text of a LAS file; the first column is the depth."""
     import lasio
 
     las = lasio.LASFile()
+    for item in header.well:
+        if item["name"].upper() not in ("STRT", "STOP", "STEP", "NULL"):
+            las.well[item["name"]] = _item(item)
     las.well["WELL"].value = well
-    las.well["NULL"].value = _NULL
+    for item in header.parameters:
+        if not CODE.fullmatch(item["descr"]):
+            las.params.append(_item(item))
+    las.other = header.other
+    values = []
     for series in logs.iter_columns():
-        name, inside = split_header(series.name)
-        unit = units.get(series.name, inside or "")
-        # A dot or a blank would end the mnemonic.
-        name = re.sub(r"[\s.:]+", "_", name)
-        las.append_curve(name, _words(series), unit=re.sub(r"\s", "", unit))
-    index = logs.to_series(0).to_numpy()
+        own, inside = split_header(series.name)
+        # A dot or a blank would end the mnemonic. GR:2 is the second curve that is called GR.
+        name = re.sub(r"[\s.:]+", "_", re.sub(r":\d+$", "", own) if own in header.curves else own)
+        known = header.curves.get(own, {"unit": "", "value": "", "descr": ""})
+        unit = re.sub(r"[\s:]", "", units.get(series.name, inside or known["unit"]))
+        las.append_curve(name, np.empty(0), unit, known["descr"], known["value"])
+        words = None
+        if not (series.dtype.is_numeric() or series.dtype in (pl.Boolean, pl.Null)):
+            series, words = _coded(series)
+        for number, word in enumerate(words or (), start=1):
+            item = lasio.HeaderItem(f"{name}_{number}", "", word, f"code {number} of {name}")
+            las.params.append(item)
+        values.append(series.cast(pl.Int8) if series.dtype == pl.Boolean else series)
+    null = las.well["NULL"].value = _null(values)
+    index = values[0].to_numpy()
     steps = np.diff(index)
     even = steps.size > 0 and np.allclose(steps, steps[0], rtol=1e-3)
     step = round(float(steps[0]), 6) if even else 0.0
     buffer = io.StringIO()
     las.write(buffer, version=2.0, STRT=index[0], STOP=index[-1], STEP=step)
-    return buffer.getvalue()
+    # Numbers in full. Of lasio's own rows each value takes a microsecond.
+    texts = (s.fill_nan(None) if s.dtype.is_float() else s for s in values)
+    filled = [s.cast(pl.String).fill_null(str(null)).alias(str(i)) for i, s in enumerate(texts)]
+    rows = pl.select(pl.concat_str(filled, separator=" ")).to_series()
+    return "\n".join([buffer.getvalue().rstrip("\n"), *rows, ""])
 
 
-def _words(series: pl.Series) -> np.ndarray[Any, Any]:
-    """Return values as they are to be written: numbers in full, text on one line in quotes."""
-    if series.dtype.is_float():
-        series = series.fill_nan(None)
-    words = series.cast(pl.String).str.replace_all("[\"']", "").str.replace_all(r"\s", " ")
-    quoted = ('"' + words + '"').zip_with(words.str.contains(r"\s|^$"), words)
-    return np.array(quoted.fill_null(str(_NULL)).to_list())
+def _item(item: Mapping[str, str]) -> Any:
+    """Return an entry of a header for lasio, which writes 0 where a value is the empty text."""
+    import lasio
+
+    return lasio.HeaderItem(item["name"], item["unit"], item["value"] or " ", item["descr"])
+
+
+def _coded(series: pl.Series) -> tuple[pl.Series, list[str]]:
+    """Return codes from 1, null where missing, and the text that each stands for, on one line."""
+    texts = series.cast(pl.String).str.replace_all(r"\s+", " ").str.strip_chars().replace("", None)
+    words = texts.drop_nulls().unique(maintain_order=True).to_list()
+    codes = {word: code for code, word in enumerate(words, start=1)}
+    return texts.replace_strict(codes, default=None, return_dtype=pl.Int64), words
+
+
+def _null(values: list[pl.Series]) -> float:
+    """Return the number for a missing value, -999.25 unless there is such a value or one near."""
+    numbers = np.concatenate([numeric_values(series) for series in values])
+    near = (null for null in _NULLS if not (np.abs(numbers - null) <= 1e-3 * abs(null)).any())
+    return next(near, _NULLS[-1])
