@@ -46,6 +46,19 @@ def test_numbers_of_a_healthy_space():
     assert_rank_correlations(health.dimensions[:2], mean, inputs)
 
 
+def test_a_space_on_another_scale_is_as_healthy_beside_a_prior_on_that_scale():
+    mean, log_variance, inputs = healthy()
+    shift, scale = np.array([3.0, -2.0, 7.0]), np.array([0.2, 4.0, 0.5])
+    moved = mean * scale + shift, log_variance + 2.0 * np.log(scale)
+    health = evaluate_health(*moved, inputs, NAMES, prior=(shift, scale**2))
+    expected = evaluate_health(mean, log_variance, inputs, NAMES)
+    np.testing.assert_allclose(
+        [d.kl for d in health.dimensions], [d.kl for d in expected.dimensions], atol=1e-9
+    )
+    assert levels(health) == levels(expected)
+    assert found(evaluate_health(*moved, inputs, NAMES), "do not follow the prior")
+
+
 def assert_rank_correlations(dimensions, mean, inputs):
     for dimension in dimensions:
         for name, column in zip(NAMES, inputs.T, strict=True):

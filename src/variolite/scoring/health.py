@@ -168,7 +168,7 @@ def evaluate_health(
             *_duplicates(active, mu[sample]),
             *_unread_inputs(names, correlations[active]),
             *_noise_levels(sigmas),
-            *_far_rows(mu),
+            *_far_rows(mu, prior),
             *_prior_mismatch(mu, log_var, active, prior),
         )
     ]
@@ -286,8 +286,9 @@ def _noise_levels(noise: Mapping[str, float]) -> _Found:
             yield "note", text, advice
 
 
-def _far_rows(mu: FloatArray) -> _Found:
-    if far := int((np.abs(mu) > _FAR).any(axis=1).sum()):
+def _far_rows(mu: FloatArray, prior: Moments) -> _Found:
+    centre, variance = (np.asarray(part) for part in prior)
+    if far := int((np.abs(mu - centre) > _FAR * np.sqrt(variance)).any(axis=1).sum()):
         text = f"{far} of {len(mu)} rows are encoded more than {_FAR:.0f} standard deviations"
         advice = "Outliers or wrong units are likely: look at these rows, or clip the inputs"
         yield "note", f"{text} from the centre", advice
