@@ -55,7 +55,7 @@ def test_a_mixture_equals_torch_distributions():
 def test_the_kl_equals_monte_carlo_and_is_not_negative(prior):
     module = _module(prior)
     mean, log_variance = draws(1, 7, 3, seed=1).float(), draws(1, 7, 3, seed=2).float()
-    draws_each = 20_000
+    draws_each = 40_000
     source = torch.Generator().manual_seed(0)
     kl = torch.zeros(7)
     for _ in range(20):  # the estimate by one z, averaged
@@ -63,7 +63,7 @@ def test_the_kl_equals_monte_carlo_and_is_not_negative(prior):
         wide = Posterior(*(part.repeat(1, draws_each // 20, 1) for part in (mean, log_variance)))
         kl += module.prior().draw(wide, noise)[1].view(-1, 7).mean(0) / 20
     q = Independent(Normal(mean[0], torch.exp(0.5 * log_variance[0])), 1)
-    z = q.sample((draws_each,))
+    z = q.base_dist.loc + q.base_dist.scale * torch.randn((draws_each, 7, 3), generator=source)
     if prior == "standard":
         p = Independent(Normal(torch.zeros(3), torch.ones(3)), 1)
     else:
@@ -72,7 +72,7 @@ def test_the_kl_equals_monte_carlo_and_is_not_negative(prior):
             NormalMixture(mixture.log_weights[0], mixture.mean[0], mixture.log_variance[0])
         )
     expected = (q.log_prob(z) - p.log_prob(z)).mean(0)
-    assert kl.numpy() == pytest.approx(expected.numpy(), abs=0.06)
+    assert kl.numpy() == pytest.approx(expected.numpy(), rel=0.02, abs=0.05)
     assert (kl > 0.0).all()
 
 
