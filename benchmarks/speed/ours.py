@@ -14,7 +14,7 @@ from benchmarks.speed.request import Epoch, Request
 from benchmarks.speed.task import FEATURES, HIDDEN, LATENT, NOISE_VARIANCE
 from torch import Tensor
 
-from variolite.recipe import ConstantBeta, ModelSpec, TrainingSpec
+from variolite.recipe import ConstantBeta, ModelSpec, TableTrainingSpec
 from variolite.records import Column, FittedSchema, Records, Schema
 from variolite.training import Member
 from variolite.training.device import single_thread
@@ -79,7 +79,7 @@ def _records(train: Tensor) -> tuple[FittedSchema, Records]:
     return schema, schema.apply(frame)
 
 
-def _training(request: Request) -> TrainingSpec:
+def _training(request: Request) -> TableTrainingSpec:
     chosen: dict[str, object] = {"epochs": request.epochs, "patience": None}
     if request.batch is not None:
         chosen["batch_size"] = request.batch
@@ -88,7 +88,7 @@ def _training(request: Request) -> TrainingSpec:
     if not request.options.get("warm_up"):
         # The plain loop holds its weight of the KL from the first step on.
         chosen["beta"] = ConstantBeta()
-    return TrainingSpec.model_validate(chosen)
+    return TableTrainingSpec.model_validate(chosen)
 
 
 def _members(request: Request) -> tuple[Member, ...]:

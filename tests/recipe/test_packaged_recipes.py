@@ -1,5 +1,7 @@
 """Every packaged recipe loads, says what the source's tables say, and survives a round trip."""
 
+from importlib import resources
+
 import pytest
 import yaml
 
@@ -25,7 +27,20 @@ def _steps(recipe, column):
 
 
 def test_the_recipes_of_the_source_are_all_there():
-    expected = {"default", "v1", "v2", "v2_1", "v2_5", "v2_6", "v2_6_6"}
+    expected = {
+        "default",
+        "mad_legacy",
+        "v1",
+        "v2",
+        "v2_1",
+        "v2_2",
+        "v2_4",
+        "v2_5",
+        "v2_6",
+        "v2_6_1",
+    }
+    expected |= {"v2_6_2", "v2_6_3", "v2_6_4", "v2_6_6", "v2_6_7", "v2_7", "v2_7_mad", "v2_8"}
+    expected |= {"v2_10", "v2_11a", "v2_11b", "v2_11c", "v2_13", "v2_14", "v3"}
     assert {f"corelogs/{name}" for name in expected} <= set(NAMES)
     assert not [name for name in NAMES if "/_" in name]
 
@@ -106,6 +121,66 @@ def test_v2_6_6_has_ten_latents_and_a_mixture():
     assert after.training == before.training
     assert after.clustering.algorithm == "gmm"
     assert (min(after.clustering.k), max(after.clustering.k)) == (10, 20)
+
+
+def _changed(name):
+    """What a recipe changes of the one it extends, by key; columns apart."""
+    text = resources.files("variolite").joinpath("recipes", f"{name}.yaml").read_text("utf-8")
+    content = yaml.safe_load(text)
+    parts = {k: v for k, v in content.items() if k in ("model", "training", "clustering")}
+    return content["extends"], {
+        f"{k}.{key}": v for k, own in parts.items() for key, v in own.items()
+    }
+
+
+GROUPS = (
+    ("bulk_density", "magnetic_susceptibility", "natural_gamma", "gamma_ray", "deep_resistivity"),
+    (*COLOUR, "neutron_porosity", "mean_porosity", "porosity_difference"),
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "parent", "changes"),
+    [
+        ("v2_2", "v2_1", {"model.context": {"kind": "neighbours"}}),
+        ("v2_4", "v2_1", {"model.prior": "mixture", "training.pretraining": {"epochs": 20}}),
+        ("v2_7", "v2_6", {"model.prior": "mixture", "model.components": 12}),
+        (
+            "v2_8",
+            "v2_1",
+            {"training.contrastive": {"weight": 0.1, "temperature": 0.5, "clusters": 12}},
+        ),
+        ("v2_10", "v2_6", {"model.prior": "vamp", "model.components": 50}),
+        ("v2_11b", "v2_6", {"training.masking": {"kind": "value", "share": 0.15}}),
+        ("v2_11c", "v2_6", {"training.masking": {"kind": "hole", "share": 0.1}}),
+        ("v2_13", "v2_6_7", {"model.decoders": "by_column", "model.variance": "feature"}),
+        ("v2_14", "v2_6_7", {"training.guidance": {"weight": 0.6, "share": 0.2}}),
+        ("v3", "v2_1", {"model.decoders": "by_group", "model.encoder": [16, 8]}),
+    ],
+)
+def test_a_variant_changes_what_the_source_changed(name, parent, changes):
+    extends, found = _changed(f"corelogs/{name}")
+    assert extends == f"corelogs/{parent}"
+    assert changes.items() <= found.items()
+
+
+def test_two_encoders_divide_every_input_among_them():
+    for name in ("v2_6_4", "v3"):
+        recipe = load_recipe(f"corelogs/{name}")
+        physical, colour = recipe.model.encoders.values()
+        assert {*physical, *colour} == {column.name for column in recipe.table.inputs}
+        assert set(GROUPS[0]) == set(physical)
+        assert set(GROUPS[1]) < set(colour)
+    assert load_recipe("corelogs/v2_6_2").training.pretraining.columns == GROUPS[0]
+    colour = load_recipe("corelogs/v2_6_3").table.inputs
+    assert not {column.name for column in colour} & set(GROUPS[0])
+
+
+def test_the_shipped_model_has_the_noise_of_beta_three_quarters():
+    recipe = load_recipe("corelogs/v2_6_7")
+    assert (recipe.model.norm, recipe.model.dropout, recipe.model.sigma2) == ("none", 0.0, 0.375)
+    assert recipe.training.beta == LinearBeta(start=0.0, end=1.0, epochs=50)
+    assert load_recipe("corelogs/v2_14").model.sigma2 == pytest.approx(0.6 * 0.75 / 2)
 
 
 def test_the_default_learns_its_noise_and_masks_what_is_missing():

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import torch
 
-from variolite.recipe import ModelSpec, TrainingSpec
+from variolite.recipe import ModelSpec, TableTrainingSpec
 from variolite.records import FittedSchema, Records, Schema
 from variolite.training import Member, fit_tabular
 from variolite.training import tabular_fit as fitting
@@ -50,7 +50,7 @@ def fit(schema, training, validation=None, model=None, members=None, **spec):
     further = {"on_epoch": spec.pop("on_epoch", None), "device": spec.pop("device", "cpu")}
     further["resume"] = None if path is None else partial(Resume, path)
     rows = schema, training, validation
-    return fit_tabular(*rows, model, TrainingSpec(**spec), members, **further)
+    return fit_tabular(*rows, model, TableTrainingSpec(**spec), members, **further)
 
 
 @dataclass(frozen=True)

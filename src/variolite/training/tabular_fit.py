@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from variolite.errors import TrainingError
-from variolite.recipe import MaskingSpec, ModelSpec, TrainingSpec
+from variolite.recipe import MaskingSpec, ModelSpec, TableTrainingSpec, TrainingSpec
 from variolite.records import FittedSchema, Records, Split, spellings
 from variolite.training.device import choose_device, single_thread
 from variolite.training.extra_terms import Contrast, Guide, Term, with_terms
@@ -146,7 +146,7 @@ def fit_tabular(
     training: Records,
     validation: Records | None,
     model: ModelSpec,
-    spec: TrainingSpec,
+    spec: TableTrainingSpec,
     members: Sequence[Member],
     *,
     features: Features | None = None,
