@@ -27,6 +27,7 @@ for command in (
     runs.compare,
     runs.encode,
     runs.cluster,
+    runs.impute,
     runs.reconstruct,
     runs.generate,
     runs.doctor,

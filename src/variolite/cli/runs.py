@@ -340,6 +340,38 @@ def cluster(
     _apply(context, locals())
 
 
+def impute(
+    context: typer.Context,
+    run: Run,
+    data: Data,
+    out: OutPath,
+    samples: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=0, help="Write N tables without gaps too, drawn at random."),
+    ] = None,
+    level: Annotated[
+        float | None, typer.Option(metavar="P", help="Probability of the intervals (0.9).")
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=0, help="The same seed (0) gives the same samples."),
+    ] = None,
+    mapping: Mapping = None,
+    rows: Rows = None,
+    null: Null = None,
+    accept_range: AcceptRange = False,
+) -> None:
+    """Write every input without gaps, with intervals where a value was missing.
+
+    Beside each HEADER: imputed:HEADER, the observed value or, where there is none, the median
+    of what the other inputs say of it by all members of the run; low:HEADER and high:HEADER, its
+    interval; sample_1:HEADER and so on. Inputs that the table lacks are imputed throughout.
+    Intervals are as wide as the errors on the validation groups of the run, from which
+    each input was hidden in turn.
+    """
+    _apply(context, locals())
+
+
 def reconstruct(
     context: typer.Context,
     run: Run,

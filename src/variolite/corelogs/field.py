@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from variolite.arguments import parse_mapping
 from variolite.errors import DataError
@@ -75,7 +76,7 @@ class Corelogs:
 
     encode = row_command(latents)
     cluster = row_command(clusters_of)
-    reconstruct = row_command(reconstructions)
+    reconstruct = row_command(reconstructions, inputs=True)
     load_model = Deferred("variolite.training", "load_model")
     format_scores = Deferred("variolite.scoring.scorecard", "format_scorecard")
     compare = Deferred("variolite.scoring.tabular_run", "compare_runs")
@@ -98,7 +99,9 @@ class Corelogs:
         load, bound = _loader(recipe, labels, bound, progress)
         # Late, so that a mistake above is reported without the seconds that torch takes.
         from variolite.corelogs.guided.run import fit_guided
+        from variolite.scoring.imputation import calibrate, save_calibration
         from variolite.scoring.kept_clusters import fit_clusters, load_clusters
+        from variolite.scoring.missingness import absence_lines
         from variolite.training import RunFolder
         from variolite.training.device import choose_device
         from variolite.training.run import train_run
@@ -126,9 +129,36 @@ class Corelogs:
         if recipe.guided and not run.classifier_file.is_file():
             with progress.stage("learning the classes of the labelled groups"):
                 fit_guided(run, prepared, progress.note)
+        if not run.calibration_file.is_file():
+            parts = prepared.part("train"), prepared.part("validation")
+            with progress.stage("hiding one input after the other from the validation groups"):
+                save_calibration(run, calibrate(run.model(), *parts))
+            for line in absence_lines(parts[0], prepared.schema):
+                progress.note(line)
         run.seal_fit()
         progress.note(f"{clusters.k} clusters ({clusters.algorithm}, k by {clusters.rule})")
         return run
+
+    def impute(
+        self,
+        run: RunFolder,
+        data: Paths,
+        out: Path,
+        progress: Progress,
+        *,
+        samples: int = 0,
+        level: float = 0.9,
+        seed: int = 0,
+        **reading: Any,
+    ) -> Path:
+        """Write the inputs with their gaps filled, with intervals; see `row_command`."""
+        from variolite.corelogs.imputed_logs import imputed_columns
+
+        columns = partial(
+            imputed_columns, progress=progress, samples=samples, level=level, seed=seed
+        )
+        write = row_command(columns, inputs=True, filling=True)
+        return Path(write(self, run, data, out, progress, **reading))
 
     def score(
         self,

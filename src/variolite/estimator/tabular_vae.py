@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike, NDArray
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from sklearn.base import BaseEstimator, DensityMixin, TransformerMixin
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
@@ -35,6 +35,7 @@ from variolite.records import (
     require_roles,
     usable_rows,
 )
+from variolite.scoring.imputation import Calibration, calibrate, impute, load_calibration
 from variolite.training.device import single_thread
 from variolite.training.run_folder import RunFolder
 from variolite.training.storage import read_history, write_history
@@ -106,6 +107,8 @@ class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore
         All members, with the fitted schema; ``member_`` is the one in use.
     history_ : list of EpochRecord
         What happened in every epoch.
+    calibration_ : Calibration
+        Errors of each input where it was hidden from the validation set.
     n_features_in_, feature_names_in_
         Number of columns seen in fit, and their names, where they have any.
 
@@ -218,6 +221,8 @@ class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore
         self.model_ = fitted.model
         self.history_ = fitted.history
         self.member_ = int(np.argmin(fitted.best))
+        parts = records.take(~chosen), records.take(chosen) if chosen.any() else None
+        self.calibration_ = calibrate(self._model, *parts)
         self._kind_ = kind_of(X)
         return self
 
@@ -263,26 +268,33 @@ class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore
         whole = {name: spread(values, records, rows) for name, values in decoded.items()}
         return as_kind(whole, kind_of(X), index=getattr(X, "index", None))
 
-    def impute(self, X: Any) -> Any:
-        """Fill missing values with what the posterior mean of their row decodes to.
+    def impute(self, X: Any, *, level: float | None = None) -> Any:
+        """Fill missing values with the median of what the rest of their row says of them.
 
-        One value for each gap, the median of the likelihood: right for a best guess of single
-        values, too narrow for their spread. Observed values and rows that the schema drops stay
-        unchanged. TrainingError if values are missing from a table whose like was complete in
-        training: the network then never learned to read around gaps.
+        With a ``level``, such as 0.9, return three tables: values, and the lower and upper ends
+        of intervals that held this share of the values hidden from the validation set. Observed
+        values and rows that the schema drops stay unchanged. TrainingError if values are missing
+        from a table whose like was complete in training: the network then never learned to read
+        around gaps.
         """
         records, _ = self._records(X)
-        if not records.observed.all() and not self._model.module.architecture.mask_input:
-            what = "values are missing, but the model was trained on complete rows"
-            raise TrainingError(what, hint="fit on a table with gaps like those to be filled")
-        table = self._take_in(X, reset=False).frame
-        filled = fill_gaps(table, records, self._model.schema, self._decoded(records))
-        kind = kind_of(X)
-        if kind == "pandas":
-            return X.assign(**filled)
-        if kind == "polars":
-            return table.with_columns(as_kind(filled, kind).get_columns())
-        return as_kind(filled, kind)
+        with self._threads():
+            found = impute(self._model, records, self.calibration_, level=level or 0.9)
+        table, schema = self._take_in(X, reset=False).frame, self._model.schema
+        # Categories alone are left of it: they get their most probable level.
+        decoded, kind = self._decoded(records), kind_of(X)
+        tables = []
+        for values in (found.value, found.low, found.high)[: 1 if level is None else 3]:
+            sources = (str(schema.schema.columns[name].source) for name in schema.numeric_names)
+            decoded |= dict(zip(sources, values.T, strict=True))
+            filled = fill_gaps(table, records, schema, decoded)
+            if kind == "pandas":
+                tables.append(X.assign(**filled))
+            elif kind == "polars":
+                tables.append(table.with_columns(as_kind(filled, kind).get_columns()))
+            else:
+                tables.append(as_kind(filled, kind))
+        return tables[0] if level is None else tuple(tables)
 
     def sample(self, n_samples: int = 1, random_state: Any = None) -> Any:
         """Draw rows from the prior and the likelihood: a table in original units.
@@ -335,6 +347,7 @@ class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore
         fit: dict[str, Any] = {"member": self.member_, "kind": self._kind_}
         fit |= {"by_name": self._by_name_, "columns": columns, "width": self.n_features_in_}
         facts = {"arguments": arguments_to_json(self.get_params(deep=False)), "fit": fit}
+        facts["calibration"] = self.calibration_.model_dump(mode="json")
         provenance = {**self.model_.provenance, "estimator": facts}
         save_model(Path(path), replace(self.model_, provenance=provenance))
         write_history(RunFolder(Path(path)).history_file, self.history_)
@@ -353,6 +366,7 @@ class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore
             recipe = run.recipe() if run.finished else None
             estimator = cls(schema=model.schema.schema, recipe=recipe)
             estimator.member_, estimator._kind_, estimator._by_name_ = 0, "polars", True
+            estimator.calibration_ = load_calibration(run) or Calibration()
             estimator._set_columns(model.schema.schema)
         else:
             try:
@@ -361,7 +375,9 @@ class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore
                 estimator._by_name_, estimator.n_features_in_ = fit["by_name"], fit["width"]
                 if fit["columns"]:
                     estimator.feature_names_in_ = np.asarray(fit["columns"], dtype=object)
-            except (KeyError, TypeError) as error:
+                known = facts.get("calibration", {})  # earlier versions had none
+                estimator.calibration_ = Calibration.model_validate(known)
+            except (KeyError, TypeError, ValidationError) as error:
                 what = f"the arguments of the estimator cannot be read ({error})"
                 hint = "save it again with the version that trained it"
                 raise ModelFileError(what, where=str(path), hint=hint) from None

@@ -22,8 +22,19 @@ if TYPE_CHECKING:
 Columns = dict[str, "pl.Series"]
 
 
-def row_command(columns: Callable[[Any, Records, Schema, RunFolder, int], Columns]) -> Any:
-    """Make a command of ``columns``, which computes what is written about every row."""
+def row_command(
+    columns: Callable[[Any, Records, Schema, RunFolder, int], Columns],
+    *,
+    inputs: bool = False,
+    every_member: bool = False,
+    gaps: bool = False,
+) -> Any:
+    """Make a command of ``columns``, which computes what is written about every row.
+
+    ``inputs`` stand beside what is written about them. ``columns`` gets a model of the member
+    that is asked for, or of ``every_member``. With ``gaps`` rows in which nothing was observed
+    are written too.
+    """
 
     def write(
         _: object,
@@ -50,10 +61,11 @@ def row_command(columns: Callable[[Any, Records, Schema, RunFolder, int], Column
             data,
             progress,
             mapping=mapping,
-            member=member,
+            member=None if filling else member,
             rows=rows,
             null=null,
             accept_range=accept_range,
+            gaps=filling,
         )
         found = {"row": pl.Series(records.row)} | columns(model, records, schema, run, member)
         if out.name.casefold().endswith(".las"):
@@ -61,11 +73,14 @@ def row_command(columns: Callable[[Any, Records, Schema, RunFolder, int], Column
             return _write_las(table, curves, out, schema, progress, data)
         if table.files is not None:
             found["file"] = table.files[records.row]
-        given = _given(table, records, schema, model if columns is reconstructions else None)
+        given = _given(table, records, schema, model if inputs else None)
         for name in sorted(given.keys() & found.keys()):
             progress.note(f"column {name!r} of the table is left out: a result has its name")
-        paired = (name for header in given for name in (header, f"recon:{header}"))
-        order = dict.fromkeys(["row", "file", *paired, *found])
+        about: dict[str, list[str]] = {}
+        for name in found:  # such as recon:RHOB
+            about.setdefault(name.partition(":")[2], []).append(name)
+        beside = (name for header in given for name in (header, *about.get(header, ())))
+        order = dict.fromkeys(["row", "file", *beside, *found])
         frame = pl.DataFrame(given | found)
         write_table(frame.select(name for name in order if name in frame.columns), out)
         # The table states them beside its headers, where the output has no place for them.
@@ -83,20 +98,24 @@ def rows_of(
     progress: Progress,
     *,
     mapping: Sequence[str] = (),
-    member: int = 0,
+    member: int | None = 0,
     rows: str | None = None,
     null: Sequence[str] = (),
     accept_range: bool = False,
+    gaps: bool = False,
 ) -> tuple[TabularModel, Table, Records, Schema]:
-    """Return one member of a run, a table, the rows that it can use, and where they came from."""
-    model: TabularModel = run.model().reading(rows=rows, null=null)
-    if member >= len(model.members):
+    """Return one member of a run, or all, a table, the rows it can use, and where they came from.
+
+    With ``gaps`` all rows can be used in which anything was observed.
+    """
+    model: TabularModel = run.model().reading(rows=rows, null=null, gaps=gaps)
+    if member is not None and member >= len(model.members):
         raise DataError(
             f"the run has {len(model.members)} members, counted from 0",
             where=f"--member {member}",
             hint=f"choose 0 to {len(model.members) - 1}",
         )
-    model = model.only(member)
+    model = model if member is None else model.only(member)
     bound = parse_mapping(mapping, model.schema.schema.columns)
     table = model.table(data, bound)
     records = records_of(model, table, mapping, progress, accept_range=accept_range)

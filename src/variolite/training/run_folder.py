@@ -40,7 +40,7 @@ Model = TypeVar("Model", bound=BaseModel)
 _FOREIGN = (yaml.YAMLError, pl.exceptions.PolarsError, safetensors.SafetensorError)
 _HELD: set[Path] = set()  # runs that this process writes
 
-_BESIDE = ["clusters.safetensors", "classifier.safetensors"]
+_BESIDE = ("clusters.safetensors", "classifier.safetensors", "errors.json")
 _BY_FIT = ["recipe.yaml", "split.json", "history.jsonl", "environment.json"]
 _BY_FIT += [f"model/{name}" for name in (DESCRIPTION, WEIGHTS, *_BESIDE)]
 _BY_SCORE = ["scorecard.json", "health.json", "held_out.parquet"]
@@ -77,6 +77,7 @@ class RunFolder:
     generated_file = _Part("generated.parquet")
     clusters_file = _Part("model/clusters.safetensors")
     classifier_file = _Part("model/classifier.safetensors")
+    calibration_file = _Part("model/errors.json")
     page_file = _Part("report.html")
     manifest_file = _Part("manifest.json")
     lock_file = _Part(".variolite.lock")

@@ -74,9 +74,16 @@ class TabularModel:
         text = group_spellings(schema, mapping)
         return load_table(data, text=text, nulls=schema.nulls, schema=schema, mapping=mapping)
 
-    def reading(self, *, rows: str | None = None, null: Sequence[str] = ()) -> TabularModel:
-        """Return the model with another condition on rows, and with more spellings of missing."""
+    def reading(
+        self, *, rows: str | None = None, null: Sequence[str] = (), gaps: bool = False
+    ) -> TabularModel:
+        """Return the model with another condition on rows, and with more spellings of missing.
+
+        With ``gaps`` it keeps rows in which hardly anything was observed.
+        """
         schema, update = self.schema.schema, dict[str, Any]()
+        if gaps:
+            update["minimum_inputs"] = 0
         if rows is not None:
             update["rows"] = rows or None
         if null:

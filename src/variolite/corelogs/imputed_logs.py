@@ -1,0 +1,96 @@
+"""What `variolite impute` writes: every input without gaps, with intervals and samples."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from variolite.errors import DataError
+from variolite.progress import Progress
+from variolite.scoring.imputation import LEVELS, Calibration, Imputed, impute, load_calibration
+from variolite.scoring.missingness import absence_lines
+
+if TYPE_CHECKING:
+    from variolite.records import Records, Schema
+    from variolite.training import RunFolder, TabularModel
+    from variolite.training.row_commands import Columns
+
+
+def imputed_columns(
+    model: TabularModel,
+    records: Records,
+    schema: Schema,
+    run: RunFolder,
+    _member: int = 0,
+    *,
+    progress: Progress,
+    samples: int = 0,
+    level: float = 0.9,
+    seed: int = 0,
+) -> Columns:
+    """Columns ``imputed:``, ``low:``, ``high:`` and ``sample_1:`` of each input, in its unit.
+
+    Observed values stay as they are, and have no interval.
+    """
+    if not LEVELS[0] <= level <= LEVELS[-1]:
+        hint = f"give a probability from {LEVELS[0]} to {LEVELS[-1]}, such as 0.9"
+        raise DataError(f"there is no interval of {level:g}", where="--level", hint=hint)
+    calibration = load_calibration(run)
+    if calibration is None:
+        progress.note(
+            "an earlier version fitted this run and measured no errors on new groups: intervals "
+            "are the model's own, and too narrow where groups differ; fit it again"
+        )
+    calibration = calibration or Calibration()
+    found = impute(model, records, calibration, level=level, samples=samples, seed=seed)
+    columns: Columns = {}
+    for i, name in enumerate(model.schema.numeric_names):
+        header = _header(model, schema, name)
+        missing = found.missing[:, i]
+        parts = {"imputed": found.value, "low": found.low, "high": found.high}
+        parts |= {f"sample_{k + 1}": values for k, values in enumerate(found.samples)}
+        for part, values in parts.items():
+            own = records.report.as_found(name, values[:, i])
+            if part in ("low", "high"):
+                own = np.where(missing, own, np.nan)
+            columns[f"{part}:{header}"] = pl.Series(own).fill_nan(None)
+        if missing.any():
+            progress.note(_line(header, name, i, found, calibration))
+    columns |= _categories(model, records, schema)
+    for line in absence_lines(records, model.schema):
+        progress.note(line)
+    return columns
+
+
+def _header(model: TabularModel, schema: Schema, name: str) -> str:
+    """Header of an input in the table, in that of training where the table lacks it."""
+    column = schema.columns.get(name) or model.schema.schema.columns[name]
+    return str(column.source)
+
+
+def _categories(model: TabularModel, records: Records, schema: Schema) -> Columns:
+    """Most probable level where a category was not observed, and how probable it is."""
+    names = model.schema.category_names
+    if not names:
+        return {}
+    likely = model.most_likely(records)
+    columns: Columns = {}
+    for i, name in enumerate(names):
+        codes = records.category[:, i]
+        levels = np.asarray(model.schema.category_levels[name], dtype=object)
+        known = np.where(codes >= 0, levels[codes.clip(min=0)], likely[name])
+        columns[f"imputed:{_header(model, schema, name)}"] = pl.Series(known.tolist())
+    return columns
+
+
+def _line(header: str, name: str, column: int, found: Imputed, calibration: Calibration) -> str:
+    """Say how many values of an input were imputed, and how well that goes."""
+    line = f"{header}: {int(found.missing[:, column].sum()):,} values imputed"
+    errors = calibration.of(name)
+    if errors.r2 is not None:
+        line += f"; hidden from {errors.groups} validation groups, R² was {errors.r2:.2f}"
+    if little := int(found.unexplained[:, column].sum()):
+        line += f"; in {little:,} the other inputs explain less than 10 % of the variance"
+    return line
