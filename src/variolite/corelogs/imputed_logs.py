@@ -57,7 +57,10 @@ def imputed_columns(
                 own = np.where(missing, own, np.nan)
             columns[f"{part}:{header}"] = pl.Series(own).fill_nan(None)
         if missing.any():
-            progress.note(_line(header, name, i, found, calibration))
+            line = _line(header, name, i, found, calibration)
+            if name not in schema.columns and (unit := model.schema.units[name]):
+                line += f"; the table lacks it: in {unit}"
+            progress.note(line)
     columns |= _categories(model, records, schema)
     for line in absence_lines(records, model.schema):
         progress.note(line)

@@ -21,7 +21,7 @@ from scipy.special import ndtr
 from torch import Tensor
 
 from variolite.errors import TrainingError
-from variolite.records import Records
+from variolite.records import Column, Records
 from variolite.scoring.clustering import draw
 from variolite.scoring.conformal import half_widths
 from variolite.scoring.intervals import FloatArray
@@ -99,7 +99,7 @@ def predict(
     # off the axes of single latents.
     turned = np.linalg.qr(np.random.default_rng(0).standard_normal((latent, latent)))[0]
     points = torch.from_numpy(np.sqrt(latent) * np.concatenate([turned, -turned])).float()
-    means, deviations = list[FloatArray](), list[FloatArray]()
+    means, deviations = [none := np.empty((0, model.module.architecture.numeric))], [none]
     for batch, posterior in _posteriors(model, records, rows):
         first = torch.zeros((), dtype=torch.float64)
         second = first.clone()
@@ -119,7 +119,7 @@ def _draws(
 ) -> FloatArray:
     """Draw all numeric inputs of some rows, each of one member, transformed units, (S, rows, d)."""
     source = torch.Generator().manual_seed(seed)
-    parts = []
+    parts = [torch.empty((count, 0, model.module.architecture.numeric))]
     for batch, posterior in _posteriors(model, records, rows):
         drawn = []
         for i in range(count):
@@ -192,9 +192,12 @@ def impute(
     unexplained = np.zeros(gaps.shape, bool)
     unexplained[rows] = (sizes * deviation) ** 2 > (1.0 - LITTLE) * variance
 
+    limits = np.array([_limits(model.schema.schema.columns[name]) for name in names]).T
+
     def filled(transformed: FloatArray) -> FloatArray:
         values = records.raw.copy()
-        values[rows] = np.where(gaps[rows], model.schema.inverse(transformed), values[rows])
+        imputed = model.schema.inverse(transformed).clip(*limits)
+        values[rows] = np.where(gaps[rows], imputed, values[rows])
         return values
 
     found = Imputed(
@@ -208,6 +211,11 @@ def impute(
         return found
     drawn = _samples(model, records, rows, (mean, deviation), calibration, samples, seed)
     return replace(found, samples=np.stack([filled(one) for one in drawn]))
+
+
+def _limits(column: Column) -> tuple[float, float]:
+    low, high = column.valid or (None, None)
+    return -np.inf if low is None else low, np.inf if high is None else high
 
 
 def _samples(
@@ -272,7 +280,7 @@ def _measured(
     _, code = np.unique(group, return_inverse=True)
     means = np.bincount(code, scaled) / np.bincount(code)
     return Errors(
-        half_widths=tuple(half_widths(np.abs(scaled), LEVELS).tolist()),
+        half_widths=tuple(np.round(half_widths(np.abs(scaled), LEVELS), 4).tolist()),
         shared=float(np.clip(np.mean(means**2) / np.mean(scaled**2), 0.0, 1.0)),
         r2=float(1.0 - np.mean(error**2) / max(float(truth.var(dtype=np.float64)), 1e-12)),
         rows=len(error),

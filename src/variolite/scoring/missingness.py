@@ -30,8 +30,9 @@ def absence_lines(records: Records, schema: FittedSchema) -> list[str]:
             continue
         found = [_by_label(gap, labels) for labels in part.labels.values()]
         found.append(_by_input(gap, part, headers))
-        start = f"{header} is not missing at random: it lacks in {gap.mean():.0%} of the rows"
-        lines += [f"{start}, {what}" for what in found if what]
+        if how := "; ".join(filter(None, found)):
+            start = f"{header} is missing in {gap.mean():.0%} of the rows, and not at random"
+            lines.append(f"{start}: {how}")
     return lines
 
 
@@ -49,7 +50,7 @@ def _by_label(gap: NDArray[np.bool_], labels: NDArray[np.str_]) -> str | None:
     if np.average((share - mean) ** 2, weights=rows) <= ASSOCIATED**2 * variance:
         return None
     names = shares["label"].to_list()
-    return f"{share[-1]:.0%} of {names[-1]} and {share[0]:.0%} of {names[0]}"
+    return f"in {share[-1]:.0%} of {names[-1]} and {share[0]:.0%} of {names[0]}"
 
 
 def _by_input(gap: NDArray[np.bool_], part: Records, headers: list[str]) -> str | None:
@@ -69,4 +70,4 @@ def _by_input(gap: NDArray[np.bool_], part: Records, headers: list[str]) -> str 
     if abs(larger - 0.5) < LARGER - 0.5:
         return None
     size, share = ("larger", larger) if larger > 0.5 else ("smaller", 1.0 - larger)
-    return f"and {header} is {size} there than elsewhere with probability {share:.2f}"
+    return f"{header} is {size} there than elsewhere with probability {share:.2f}"

@@ -32,8 +32,8 @@ def row_command(
     """Make a command of ``columns``, which computes what is written about every row.
 
     ``inputs`` stand beside what is written about them. ``columns`` gets a model of the member
-    that is asked for, or of ``every_member``. With ``gaps`` rows in which nothing was observed
-    are written too.
+    that is asked for, or of ``every_member``. With ``gaps`` all rows are written in which
+    anything was observed.
     """
 
     def write(

@@ -79,11 +79,11 @@ class TabularModel:
     ) -> TabularModel:
         """Return the model with another condition on rows, and with more spellings of missing.
 
-        With ``gaps`` it keeps rows in which hardly anything was observed.
+        With ``gaps`` it keeps all rows in which anything was observed.
         """
         schema, update = self.schema.schema, dict[str, Any]()
         if gaps:
-            update["minimum_inputs"] = 0
+            update["minimum_inputs"] = 1
         if rows is not None:
             update["rows"] = rows or None
         if null:
