@@ -111,7 +111,8 @@ def predict(
         first, second = first / len(points), second / len(points)
         means.append(first.numpy())
         deviations.append((second - first.square()).clamp(min=1e-12).sqrt().numpy())
-    return np.concatenate(means), np.concatenate(deviations)
+    mean = np.concatenate(means) + _shifts(model, records, rows)
+    return mean, np.concatenate(deviations)
 
 
 def _draws(
@@ -121,24 +122,37 @@ def _draws(
     source = torch.Generator().manual_seed(seed)
     parts = [torch.empty((count, 0, model.module.architecture.numeric))]
     for batch, posterior in _posteriors(model, records, rows):
-        drawn = []
+        some = []
         for i in range(count):
             noise = torch.randn(posterior.mean.shape, generator=source)
             numeric = _decoded(model, batch, posterior.sample(noise))
-            drawn.append(numeric.sample(source)[i % len(model.members)])
-        parts.append(torch.stack(drawn))
-    return np.asarray(torch.cat(parts, dim=1).double())
+            some.append(numeric.sample(source)[i % len(model.members)])
+        parts.append(torch.stack(some))
+    drawn = np.asarray(torch.cat(parts, dim=1).double())
+    return np.asarray(drawn + _shifts(model, records, rows))
 
 
 def _posteriors(
     model: TabularModel, records: Records, rows: NDArray[np.int64]
 ) -> Iterator[tuple[Batch, Posterior]]:
-    """Yield some rows, whose context are all rows, and their posterior."""
+    """Yield some rows, to which all others are context, and their posterior."""
     with torch.no_grad():
-        batch = Batch.of(records, torch.device("cpu"))
+        batch = Batch.of(model.prepared(records), torch.device("cpu"))
+        if batch.context is not None and batch.observed is not None:
+            # In training the network learns to infer what is hidden with its context.
+            seen = batch.observed.unsqueeze(-1)
+            by_column = batch.context.view(*batch.observed.shape, -1) * seen
+            batch = replace(batch, context=by_column.view(batch.context.shape))
         batch = batch.gather(torch.from_numpy(rows)[None], torch.empty(0))
         for part in batch.chunks():
             yield part, model.module.infer(part)
+
+
+def _shifts(model: TabularModel, records: Records, rows: NDArray[np.int64]) -> FloatArray:
+    """What moves the groups of some rows, (rows, d), and is added to what a network gives."""
+    if model.shift is None:
+        return np.zeros((len(rows), model.module.architecture.numeric))
+    return model.shift.shifts(records)[rows].astype(np.float64)
 
 
 def _decoded(model: TabularModel, batch: Batch, z: Tensor) -> Numeric:
