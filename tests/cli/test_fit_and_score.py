@@ -17,6 +17,7 @@ def test_fit_writes_the_whole_run_and_nothing_else(example):
     assert {str(p.relative_to(example.run)) for p in files_of(example.run)} == {
         *("recipe.yaml", "split.json", "history.jsonl", "environment.json", "manifest.json"),
         *("model/model.json", "model/weights.safetensors", "model/clusters.safetensors"),
+        "model/errors.json",
         *("scorecard.json", "health.json", "held_out.parquet", "report.html"),
     }
     assert len((example.run / "history.jsonl").read_text().splitlines()) == 2

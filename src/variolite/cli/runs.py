@@ -361,13 +361,13 @@ def impute(
     null: Null = None,
     accept_range: AcceptRange = False,
 ) -> None:
-    """Write every input without gaps, with intervals where a value was missing.
+    """Write every input without gaps, with intervals for what was missing.
 
-    Beside each HEADER: imputed:HEADER, the observed value or, where there is none, the median
-    of what the other inputs say of it by all members of the run; low:HEADER and high:HEADER, its
-    interval; sample_1:HEADER and so on. Inputs that the table lacks are imputed throughout.
-    Intervals are as wide as the errors on the validation groups of the run, from which
-    each input was hidden in turn.
+    Beside each HEADER stand imputed:HEADER, low:HEADER and high:HEADER, and sample_1:HEADER and
+    so on: where it is missing, the median of what the other inputs say of it, by all members
+    of the run, its interval, and random draws; elsewhere the observed value. Inputs that the table
+    lacks are imputed throughout. Intervals are as wide as the errors on the validation
+    groups of the run, from which each input was hidden in turn.
     """
     _apply(context, locals())
 

@@ -32,7 +32,7 @@ def imputed_columns(
 ) -> Columns:
     """Columns ``imputed:``, ``low:``, ``high:`` and ``sample_1:`` of each input, in its unit.
 
-    Observed values stay as they are, and have no interval.
+    Observed values stay as they are in all of them.
     """
     if not LEVELS[0] <= level <= LEVELS[-1]:
         hint = f"give a probability from {LEVELS[0]} to {LEVELS[-1]}, such as 0.9"
@@ -40,8 +40,8 @@ def imputed_columns(
     calibration = load_calibration(run)
     if calibration is None:
         progress.note(
-            "an earlier version fitted this run and measured no errors on new groups: intervals "
-            "are the model's own, and too narrow where groups differ; fit it again"
+            "the run holds no errors on new groups (an earlier version fitted it): intervals are "
+            "the model's own, and too narrow where groups differ; fit it again"
         )
     calibration = calibration or Calibration()
     found = impute(model, records, calibration, level=level, samples=samples, seed=seed)
@@ -52,10 +52,7 @@ def imputed_columns(
         parts = {"imputed": found.value, "low": found.low, "high": found.high}
         parts |= {f"sample_{k + 1}": values for k, values in enumerate(found.samples)}
         for part, values in parts.items():
-            own = records.report.as_found(name, values[:, i])
-            if part in ("low", "high"):
-                own = np.where(missing, own, np.nan)
-            columns[f"{part}:{header}"] = pl.Series(own).fill_nan(None)
+            columns[f"{part}:{header}"] = pl.Series(records.report.as_found(name, values[:, i]))
         if missing.any():
             line = _line(header, name, i, found, calibration)
             if name not in schema.columns and (unit := model.schema.units[name]):

@@ -10,7 +10,8 @@ from variolite.records import FittedSchema, Records
 from variolite.scoring.clustering import draw
 
 ROWS = 30_000  # that are looked at
-FEWEST = 0.01  # share of the rows that must have a gap, lack it, or have a label
+FEWEST = 0.01  # share of the rows that must have a gap, lack it, or have a label, ...
+FEWEST_ROWS = 50  # ... and their number
 GROUPS = 3  # that must have rows with a gap, and without: one hole alone proves nothing
 ASSOCIATED = 0.3  # Cramér's V of label and gap above which they go together
 LARGER = 0.7  # probability that another input is larger (or smaller) at a gap; 0.5 for no relation
@@ -24,7 +25,7 @@ def absence_lines(records: Records, schema: FittedSchema) -> list[str]:
     lines = []
     for i, header in enumerate(headers):
         gap = ~part.observed[:, i]
-        if not FEWEST <= gap.mean() <= 1.0 - FEWEST:
+        if min(gap.sum(), (~gap).sum()) < max(FEWEST * len(gap), FEWEST_ROWS):
             continue
         if min(len(np.unique(group[gap])), len(np.unique(group[~gap]))) < GROUPS:
             continue
@@ -40,7 +41,8 @@ def _by_label(gap: NDArray[np.bool_], labels: NDArray[np.str_]) -> str | None:
     known = labels != ""
     frame = pl.DataFrame({"label": labels[known], "gap": gap[known]})
     shares = frame.group_by("label").agg(pl.col("gap").mean(), n=pl.len())
-    shares = shares.filter(pl.col("n") >= FEWEST * len(frame)).sort("gap", "label")
+    least = max(FEWEST * len(frame), FEWEST_ROWS)
+    shares = shares.filter(pl.col("n") >= least).sort("gap", "label")
     if len(shares) < 2:
         return None
     share, rows = shares["gap"].to_numpy(), shares["n"].to_numpy()
@@ -60,7 +62,7 @@ def _by_input(gap: NDArray[np.bool_], part: Records, headers: list[str]) -> str 
     for i, header in enumerate(headers):
         seen = part.observed[:, i]
         with_gap, without = int(gap[seen].sum()), int((~gap[seen]).sum())
-        if min(with_gap, without) < FEWEST * len(gap):
+        if min(with_gap, without) < max(FEWEST * len(gap), FEWEST_ROWS):
             continue
         ranks = rankdata(part.numeric[seen, i])[gap[seen]].sum()
         larger = (ranks - with_gap * (with_gap + 1) / 2) / (with_gap * without)  # Mann-Whitney

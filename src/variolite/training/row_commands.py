@@ -26,14 +26,12 @@ def row_command(
     columns: Callable[[Any, Records, Schema, RunFolder, int], Columns],
     *,
     inputs: bool = False,
-    every_member: bool = False,
-    gaps: bool = False,
+    filling: bool = False,
 ) -> Any:
     """Make a command of ``columns``, which computes what is written about every row.
 
-    ``inputs`` stand beside what is written about them. ``columns`` gets a model of the member
-    that is asked for, or of ``every_member``. With ``gaps`` all rows are written in which
-    anything was observed.
+    ``inputs`` stand beside what is written about them. What is ``filling`` gaps is done by all
+    members, not by the one that is asked for, in all rows in which anything was observed.
     """
 
     def write(
@@ -68,17 +66,25 @@ def row_command(
             gaps=filling,
         )
         found = {"row": pl.Series(records.row)} | columns(model, records, schema, run, member)
+        given = _given(table, records, schema, model if inputs else None)
+        about: dict[str, list[str]] = {}
+        for name in found:  # such as recon:RHOB
+            about.setdefault(name.partition(":")[2], []).append(name)
+        if filling:  # what was observed, as the table has it
+            for header in given.keys() & about.keys():
+                own = (
+                    given[header].fill_nan(None)
+                    if given[header].dtype.is_float()
+                    else given[header]
+                )
+                found |= {name: own.fill_null(found[name]) for name in about[header]}
         if out.name.casefold().endswith(".las"):
             curves = pl.DataFrame(found).with_columns(pl.col(pl.Boolean).cast(pl.Int8))
             return _write_las(table, curves, out, schema, progress, data)
         if table.files is not None:
             found["file"] = table.files[records.row]
-        given = _given(table, records, schema, model if inputs else None)
         for name in sorted(given.keys() & found.keys()):
             progress.note(f"column {name!r} of the table is left out: a result has its name")
-        about: dict[str, list[str]] = {}
-        for name in found:  # such as recon:RHOB
-            about.setdefault(name.partition(":")[2], []).append(name)
         beside = (name for header in given for name in (header, *about.get(header, ())))
         order = dict.fromkeys(["row", "file", *beside, *found])
         frame = pl.DataFrame(given | found)
