@@ -16,257 +16,31 @@ so that a recipe that is added or changed is all that is run again.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
-import time
-from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
-from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import numpy as np
-import polars as pl
-from benchmarks.lithology import SEEDS, WELLS, Wells, latents_of, load
-from benchmarks.lithology_variants_table import BASELINES, part_of, write_variants
+from benchmarks.lithology import SEEDS
+from benchmarks.lithology_variants_scores import (
+    DATA,
+    KS,
+    frame_of,
+    methods,
+    recipe_of,
+    score_method,
+    simulated_table,
+)
+from benchmarks.lithology_variants_table import part_of, write_variants
 from benchmarks.pages import RESULTS, command, provenance
 from joblib import Memory
-from numpy.typing import NDArray
 
-from variolite.corelogs import (
-    FACTORS,
-    LevelChooser,
-    bin_tables,
-    holes_from_columns,
-    label_levels,
-    simulate_cores,
-    write_instrument_tables,
-)
-from variolite.errors import DataError, VarioliteError
-from variolite.recipe import Recipe, load_recipe, packaged_recipes, recipe_from_dict
-from variolite.records import Records, Split, write_table
+from variolite.errors import VarioliteError
 from variolite.scoring import Evaluation
-from variolite.scoring.baselines import pca_whitened, raw
-from variolite.scoring.clustering import (
-    ClusteringPlan,
-    Representation,
-    evaluate_clustering,
-)
-from variolite.scoring.evaluation import (
-    HeldOut,
-    evaluate_likelihood,
-    evaluate_reconstruction,
-    hold_out,
-)
-from variolite.scoring.supervised import evaluate_supervised
-from variolite.scoring.tabular_run import logs_of, plain_autoencoder
-from variolite.training import fit_tabular, members_for
-from variolite.training.run import prepare
-
-SETTINGS = {
-    "v2_6, 2 latents": ("v2_6", "model.latent=2"),
-    "v2_6, 4 latents": ("v2_6", "model.latent=4"),
-    "v2_6, 16 latents": ("v2_6", "model.latent=16"),
-    "v2_5, noise .08": ("v2_5", "model.sigma2=0.08"),
-    # The source's stop watched a loss that rose with beta, and ended every run 15 epochs after it
-    # began: at beta .16 of .5, which is .32 of 1.
-    "v2_6, beta to .32": ("v2_6", "training.beta.end=0.32"),
-}
-"""Recipes with one setting changed."""
-
-TRACKS = ("GRA", "MS", "NGR", "RGB", "RSC", "MSP")
-SAMPLES = ("GRA", "MS", "NGR", "RGB", "MAD", "PWC", "TCON")
-COLOURS = ("bulk_density", "magnetic_susceptibility", "natural_gamma", "red", "green", "blue")
-POINTS = ("lightness", "reflectance_a", "reflectance_b", "point_magnetic_susceptibility")
-SAMPLED = ("porosity", "grain_density", "p_wave_velocity", "thermal_conductivity")
-HOLDING_OUT = "four splits with a quarter of the holes held out"
-DATA = {
-    "force": WELLS["force"],
-    "kgs": WELLS["kgs"],
-    "simulated": Wells(
-        *("hole", COLOURS + POINTS, (), (), ()), f"SIMULATED cores in 20 cm bins, {HOLDING_OUT}"
-    ),
-    "samples": Wells(
-        *("hole", COLOURS + SAMPLED, (), (), ()),
-        f"SIMULATED samples paired with the nearest readings, {HOLDING_OUT}",
-    ),
-}
-KS = {"force": (4, 11), "kgs": (6, 9), "simulated": (8, 15), "samples": (8, 15)}
-"""Two fixed numbers of clusters, k-means and mixtures alike."""
-
-
-STRETCH = 20
-
-
-def simulated_table(name: str, path: Path) -> Path:
-    """Write the joined instrument tables of SIMULATED cores, with the true factors by bin."""
-    if path.is_file():
-        return path
-    samples = name == "samples"
-    holes, metres, spacing = (80, 100.0, 0.01) if samples else (40, 60.0, 0.2)
-    codes = SAMPLES if samples else TRACKS
-    cores = simulate_cores(holes, metres, seed=3, camera_everywhere=True, more=codes)
-    tables = write_instrument_tables(cores, path.parent / f"{name}_instruments")
-    joined = bin_tables(
-        [tables[code] for code in codes],
-        spacing=spacing,
-        join="nearest" if samples else "inner",
-        tolerance=0.1 if samples else None,
-    )
-    print(*joined.report.lines(), sep="\n", file=sys.stderr)
-    parts = (pl.Series(cores.holes[part]) for part in ("expedition", "site", "letter"))
-    hole = holes_from_columns(*parts)["hole"].gather(cores.cells["hole"])
-    factors = dict(zip((f"true_{name}" for name in FACTORS), cores.cells["factors"].T, strict=True))
-    bins = np.rint(cores.cells["depth"] / spacing).astype(np.int32)
-    truth = pl.DataFrame({"hole": hole, "bin": bins, **factors}).group_by("hole", "bin").mean()
-    write_table(joined.table.join(truth, on=["hole", "bin"]), path)
-    return path
-
-
-@lru_cache(maxsize=2)
-def _frame(data: str, path: Path) -> pl.DataFrame:
-    return load(DATA[data], path)
-
-
-def _rows(
-    split: Split, base: Records, train_rows: int, test_rows: int
-) -> dict[str, NDArray[np.int64]]:
-    """Draw the rows of every part that all methods train on, validate with and are scored on."""
-    assert base.group is not None
-    most = {"train": train_rows, "validation": train_rows // 4, "test": test_rows}
-    return {
-        part: _stretches(base, rows, most[part]) for part, rows in split.rows(base.group).items()
-    }
-
-
-def _stretches(records: Records, rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:
-    """Draw stretches of 20 rows that lie side by side, so that depth context has neighbours."""
-    if len(rows) <= most:
-        return rows
-    assert records.group is not None
-    assert records.order is not None
-    in_order = rows[np.lexsort((records.order[rows], records.group[rows]))]
-    stretch = np.arange(len(rows)) // STRETCH
-    drawn = np.random.default_rng(0).permutation(stretch[-1] + 1)[: most // STRETCH]
-    return np.sort(in_order[np.isin(stretch, drawn)])
-
-
-def score_method(
-    data: str, path: Path, index: int, method: str, content: str, train_rows: int, test_rows: int
-) -> tuple[Evaluation, dict[str, Any]]:
-    """Score one method on one split; ``content`` is its recipe as JSON."""
-    wells, frame = DATA[data], _frame(data, path)
-    split = wells.splits(frame[wells.well].to_numpy())[index]
-    recipe = recipe_from_dict(json.loads(content), method)
-    prepared = prepare(recipe, frame, split=split)
-    records = prepared.records
-    if len(records) < frame.height:
-        raise DataError(f"leaves out {frame.height - len(records)} rows of {data}", where=method)
-    rows = _rows(split, records, train_rows, test_rows)
-    training, validation, test = (records.take(rows[part]) for part in rows)
-    known = records.take(np.r_[rows["train"], rows["validation"]])
-    assert records.group is not None
-    levels = LevelChooser(level for level in label_levels() if level.startswith(data))
-    held_out = hold_out(
-        records.group,
-        levels(records.labels),
-        train_rows=np.r_[rows["train"], rows["validation"]],
-        test_rows=rows["test"],
-        split=wells.title,
-        complete=records.observed.all(axis=1),
-        max_test_rows=None,
-    )
-    facts: dict[str, Any] = {"columns": prepared.schema.numeric_names}
-    logs = logs_of(known), logs_of(test)
-    if method == "supervised":
-        # Rows by themselves: stretches are shorter than the context of the other classifier.
-        return evaluate_supervised(*logs, held_out, methods=("gradient_boosting",)), facts
-    others = Evaluation()
-    if method == "raw":
-        latents = Representation(*raw(logs[0].values, logs[1].values))
-    elif method == "pca_whitened":
-        latents = Representation(*pca_whitened(logs[0].values, logs[1].values))
-    else:
-        began = time.process_time()
-        members = members_for(recipe.training, recipe.model, seeds=SEEDS)
-        fitted = fit_tabular(
-            prepared.schema, training, validation, recipe.model, recipe.training, members
-        )
-        model = fitted.model
-        facts |= {"seconds": time.process_time() - began, "epochs": fitted.best_epochs}
-        if method == "autoencoder":
-            model = plain_autoencoder(model, recipe, {"train": training, "validation": validation})
-            latents = Representation(model.encode(known), model.encode(test))
-        else:
-            latents = latents_of(model, training, known, test)
-            facts["active"] = fitted.history[-1].active_units
-            others = evaluate_likelihood(
-                model.evidence(test), held_out_groups(held_out), metric="evidence", method=method
-            )
-    facts["latents"] = np.asarray(latents.train).shape[-1]
-    if "true_porosity" in frame.columns:
-        others = others.merge(_recovery(method, latents, frame, records, rows, held_out))
-    return others.merge(_clusterings(data, method, latents, held_out, recipe)), facts
-
-
-def held_out_groups(held_out: HeldOut) -> NDArray[np.str_]:
-    """Return the group of every scored row."""
-    return np.array(held_out.groups)[held_out.group_codes]
-
-
-def _clusterings(
-    data: str, method: str, latents: Representation, held_out: HeldOut, recipe: Recipe
-) -> Evaluation:
-    """Cluster with two fixed k, and with the k that the recipe's rule chooses without labels."""
-    spec = recipe.clustering
-    plans = [
-        ClusteringPlan(algorithms=("kmeans", "gmm"), ks=KS[data], rules=(), seeds=SEEDS),
-        ClusteringPlan(algorithms=(spec.algorithm,), ks=spec.k, rules=(spec.rule,), seeds=SEEDS),
-    ]
-    fixed, ruled = (evaluate_clustering({method: latents}, held_out, plan) for plan in plans)
-    chosen = tuple(entry for entry in ruled.entries if entry.key.rule == spec.rule)
-    return fixed.merge(Evaluation(chosen, ruled.notes))
-
-
-def _recovery(
-    method: str,
-    latents: Representation,
-    frame: pl.DataFrame,
-    records: Records,
-    rows: Mapping[str, NDArray[np.int64]],
-    held_out: HeldOut,
-) -> Evaluation:
-    """Score how well a linear map of the latents gives the true factors in held-out holes."""
-    from sklearn.linear_model import LinearRegression
-
-    names = [f"true_{name}" for name in FACTORS]
-    truth = frame[records.row].select(names).to_numpy()
-    known = truth[np.r_[rows["train"], rows["validation"]]]
-    parts = [np.asarray(part, np.float64) for part in (latents.train, latents.test)]
-    train, test = (part[None] if part.ndim == 2 else part for part in parts)
-    guessed = [
-        LinearRegression().fit(a, known).predict(b) for a, b in zip(train, test, strict=True)
-    ]
-    return evaluate_reconstruction(
-        truth[rows["test"]], np.stack(guessed), held_out_groups(held_out), names, method=method
-    )
-
-
-def recipe_of(method: str) -> Recipe:
-    """Return the recipe of a method; of a baseline one that has the same logs."""
-    name, *overrides = SETTINGS.get(method, (method,))
-    name = {"autoencoder": "v2_6"}.get(name, "v2_1" if name in BASELINES else name)
-    return load_recipe(f"corelogs/{name}", overrides)
-
-
-def methods() -> tuple[str, ...]:
-    """Name the baselines, every recipe that there is and those with one setting changed."""
-    recipes = [name.partition("/")[2] for name in packaged_recipes() if "corelogs/" in name]
-    return (*BASELINES, *recipes, *(m for m, (name, *_) in SETTINGS.items() if name in recipes))
 
 
 def main() -> None:
@@ -277,8 +51,8 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder for what was scored")
     parser.add_argument("--methods", nargs="+", choices=methods(), default=methods())
     parser.add_argument("--splits", type=int, help="the first so many; all by default")
-    parser.add_argument("--train-rows", type=int, default=20_000, help="for the networks")
-    parser.add_argument("--test-rows", type=int, default=20_000)
+    parser.add_argument("--train-rows", type=int, default=12_000, help="for the networks")
+    parser.add_argument("--test-rows", type=int, default=12_000)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--results", type=Path, default=RESULTS)
     arguments = parser.parse_args()
@@ -290,7 +64,7 @@ def main() -> None:
         command(f"benchmarks.lithology_variants {data}", argparse.Namespace(**options)),
         ("scikit-learn", "numpy"),
     )
-    wells, frame = DATA[data], _frame(data, path)
+    wells, frame = DATA[data], frame_of(data, path)
     splits = range(len(wells.splits(frame[wells.well].to_numpy())))[: arguments.splits]
     scored: dict[str, list[tuple[Evaluation, dict[str, Any]]]] = {m: [] for m in arguments.methods}
     score = Memory(arguments.work, verbose=0).cache(score_method)

@@ -85,6 +85,8 @@ def part_of(
             pooled[first], pooled[less], alike=len({*map(tuple, columns)}) == 1
         ):
             metrics = [m for m in ("ari", "ami", "evidence", "r2") if m in one.scored.metrics]
+            if switch == AGAINST_PCA and one.key.algorithm != "kmeans":
+                continue
             record = {"switch": switch, "method": first, "less": less}
             record |= {n: v for n in ("algorithm", "k", "feature") if (v := getattr(one.key, n))}
             for row in compare(one, other, metrics=metrics, bootstrap=BOOTSTRAP):

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from benchmarks.lithology_variants import DATA, SETTINGS, _stretches, methods, recipe_of
+from benchmarks.lithology_variants_scores import DATA, SETTINGS, _stretches, methods, recipe_of
 from benchmarks.lithology_variants_table import SWITCHES, part_of, write_variants
 
 from synthetic_wells import wells, without
