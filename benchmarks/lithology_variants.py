@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("name", choices=DATA)
     parser.add_argument("--data", type=Path, help="the wells; simulated cores are made")
     parser.add_argument("--work", type=Path, required=True, help="folder for what was scored")
-    parser.add_argument("--methods", nargs="+", choices=methods(), default=methods())
+    parser.add_argument("--methods", nargs="+", help="all that the data have sensors for")
     parser.add_argument("--splits", type=int, help="the first so many; all by default")
     parser.add_argument("--train-rows", type=int, default=12_000, help="for the networks")
     parser.add_argument("--test-rows", type=int, default=12_000)
@@ -57,6 +57,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     data = arguments.name
+    chosen = arguments.methods or methods(data)
     path = arguments.data or simulated_table(data, arguments.work / f"{data}.parquet")
     options = {"name": None, "splits": arguments.splits, "train_rows": arguments.train_rows}
     options |= {"data": path.name, "test_rows": arguments.test_rows, "work": "FOLDER"}
@@ -66,7 +67,7 @@ def main() -> None:
     )
     wells, frame = DATA[data], frame_of(data, path)
     splits = range(len(wells.splits(frame[wells.well].to_numpy())))[: arguments.splits]
-    scored: dict[str, list[tuple[Evaluation, dict[str, Any]]]] = {m: [] for m in arguments.methods}
+    scored: dict[str, list[tuple[Evaluation, dict[str, Any]]]] = {m: [] for m in chosen}
     score = Memory(arguments.work, verbose=0).cache(score_method)
     # A forked child of a process that has used polars would wait for ever.
     with ProcessPoolExecutor(arguments.processes, mp_context=get_context("spawn")) as pool:
@@ -76,19 +77,20 @@ def main() -> None:
                 arguments.train_rows, arguments.test_rows,
             ): (index, method)
             for index in splits
-            for method in arguments.methods
+            for method in chosen
         }  # fmt: skip
         for job, (index, method) in jobs.items():
             try:
                 scored[method].append(job.result())
             except VarioliteError as error:
-                scored.pop(method, None)
                 print(f"{method}: {error}", file=sys.stderr, flush=True)
             print(f"split {index}, {method}", file=sys.stderr, flush=True)
-    part = part_of(scored, wells.title)
+    whole = {method: found for method, found in scored.items() if len(found) == len(splits)}
+    part = part_of(whole, wells.title)
     facts = (
         f"{frame.height:,} rows, {len(splits)} splits, {SEEDS} seeds; networks on at most "
-        f"{arguments.train_rows:,} rows, scored on at most {arguments.test_rows:,} a split."
+        f"{arguments.train_rows:,} rows, scored on at most {arguments.test_rows:,} a split. "
+        "On fewer rows there are more epochs, so that the number of steps stays."
     )
     head = {"title": wells.title, "ks": KS[data], "facts": facts, "made": made}
     write_variants(arguments.results / "lithology_variants", data, head | part)

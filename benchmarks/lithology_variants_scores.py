@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -38,20 +39,23 @@ from variolite.scoring.clustering import (
     Representation,
     draw,
     evaluate_clustering,
+    score_clusters,
 )
 from variolite.scoring.evaluation import (
+    Entry,
     HeldOut,
     evaluate_likelihood,
     evaluate_reconstruction,
     hold_out,
 )
+from variolite.scoring.kept_clusters import prior_clusters
+from variolite.scoring.scorecard import ScoreKey
 from variolite.scoring.supervised import evaluate_supervised
 from variolite.scoring.tabular_run import logs_of, plain_autoencoder
-from variolite.training import fit_tabular, members_for
+from variolite.training import TabularModel, fit_tabular, members_for
 from variolite.training.run import prepare
 
 SETTINGS = {
-    "v2_6, 2 latents": ("v2_6", "model.latent=2"),
     "v2_6, 4 latents": ("v2_6", "model.latent=4"),
     "v2_6, 16 latents": ("v2_6", "model.latent=16"),
     "v2_5, noise .08": ("v2_5", "model.sigma2=0.08"),
@@ -152,6 +156,7 @@ def score_method(
         raise DataError(f"leaves out {frame.height - len(records)} rows of {data}", where=method)
     rows = _rows(split, records, train_rows, test_rows)
     training, validation, test = (records.take(rows[part]) for part in rows)
+    recipe = lengthened(recipe, max(1, round(train_rows / len(training))))
     known = records.take(np.r_[rows["train"], rows["validation"]])
     assert records.group is not None
     levels = LevelChooser(level for level in label_levels() if level.startswith(data))
@@ -191,12 +196,28 @@ def score_method(
             others = evaluate_likelihood(
                 model.evidence(test), held_out_groups(held_out), metric="evidence", method=method
             )
+            if recipe.clustering.algorithm == "prior":
+                others = others.merge(_components(method, model, test, held_out))
     facts["latents"] = np.asarray(latents.train).shape[-1]
     fitted_on = draw(np.random.default_rng(1), len(known), CLUSTERED_ROWS)
     latents = latents._replace(fitted_on=fitted_on)
     if "true_porosity" in frame.columns:
         others = others.merge(_recovery(method, latents, frame, records, rows, held_out))
     return others.merge(_clusterings(data, method, latents, held_out, recipe)), facts
+
+
+def lengthened(recipe: Recipe, times: int) -> Recipe:
+    """Train as many times as many epochs: as many steps on a small table as on a large one."""
+
+    def longer(spec: Any, *names: str) -> Any:
+        changes = {name: times * value for name in names if (value := getattr(spec, name, None))}
+        return spec and spec.model_copy(update=changes)
+
+    training = longer(recipe.training, "epochs", "patience")
+    parts = {"beta": "epochs", "plateau": "patience", "pretraining": "epochs"}
+    changes = {part: longer(getattr(training, part), name) for part, name in parts.items()}
+    training = training.model_copy(update=changes)
+    return recipe.model_copy(update={"training": training})
 
 
 def held_out_groups(held_out: HeldOut) -> NDArray[np.str_]:
@@ -208,16 +229,30 @@ def _clusterings(
     data: str, method: str, latents: Representation, held_out: HeldOut, recipe: Recipe
 ) -> Evaluation:
     """Cluster with two fixed k, and with the k that the recipe's rule chooses without labels."""
-    spec = recipe.clustering
+    spec, ks = recipe.clustering, KS[data]
+    plan = ClusteringPlan(algorithms=("kmeans", "gmm"), ks=ks, rules=(), seeds=SEEDS)
+    fixed = evaluate_clustering({method: latents}, held_out, plan)
+    if spec.algorithm == "prior":
+        return fixed
     # Sequences are for whole wells, of which these rows are pieces.
     own = "kmeans" if spec.algorithm == "hmm" else spec.algorithm
-    plans = [
-        ClusteringPlan(algorithms=("kmeans", "gmm"), ks=KS[data], rules=(), seeds=SEEDS),
-        ClusteringPlan(algorithms=(own,), ks=spec.k, rules=(spec.rule,), seeds=SEEDS),
-    ]
-    fixed, ruled = (evaluate_clustering({method: latents}, held_out, plan) for plan in plans)
+    plan = ClusteringPlan(algorithms=(own,), ks=spec.k, rules=(spec.rule,), seeds=SEEDS)
+    ruled = evaluate_clustering({method: latents}, held_out, plan)
     chosen = tuple(entry for entry in ruled.entries if entry.key.rule == spec.rule)
     return fixed.merge(Evaluation(chosen, ruled.notes))
+
+
+def _components(method: str, model: TabularModel, test: Records, held_out: HeldOut) -> Evaluation:
+    """Score the components of the prior as clusters."""
+    clusters = prior_clusters(model)
+    found = clusters.predict_all(model.encode(test), held_out.along)
+    key = ScoreKey("clustering", method, held_out.split, "prior", "inductive", rows="complete")
+    entries = [
+        Entry(replace(key, level=level, k=clusters.k, rule="fixed"), scored)
+        for level in held_out.test_labels
+        if (scored := score_clusters(found, held_out, level)) is not None
+    ]
+    return Evaluation(tuple(entries))
 
 
 def _recovery(
@@ -251,9 +286,16 @@ def recipe_of(method: str) -> Recipe:
     return load_recipe(f"corelogs/{name}", overrides)
 
 
-def methods() -> tuple[str, ...]:
-    """Name the baselines, every recipe that there is and those with one setting changed."""
+SAMPLED_METHODS = ("v2_1", "v2_6", "v2_6_7", "v2_7_mad", "mad_legacy")
+
+
+def methods(data: str) -> tuple[str, ...]:
+    """Name the baselines, the recipes that the data have sensors for, and settings changed."""
     names = (name.partition("/") for name in packaged_recipes())
-    # What guided runs learn from is not the same: they have a page of their own.
+    # Guided runs learn from other things as well, and have a page of their own.
     recipes = [name for field, _, name in names if field == "corelogs" and name != "guided"]
-    return (*BASELINES, *recipes, *(m for m, (name, *_) in SETTINGS.items() if name in recipes))
+    if data == "samples":
+        return (*BASELINES, *(name for name in recipes if name in SAMPLED_METHODS))
+    lacking = {"v2_7_mad"} | ({"mad_legacy"} if data == "simulated" else {"v2_6_1"})
+    recipes = [name for name in recipes if name not in lacking]
+    return (*BASELINES, *recipes, *SETTINGS)

@@ -21,7 +21,6 @@ SWITCHES = (
     ("annealing", "v2_6", "v2_5"),
     ("annealing that ends at a third of beta", "v2_6, beta to .32", "v2_6"),
     ("noise .08 and no annealing for that", "v2_5, noise .08", "v2_6, beta to .32"),
-    ("2 latents for 8", "v2_6, 2 latents", "v2_6"),
     ("4 latents for 8", "v2_6, 4 latents", "v2_6"),
     ("10 latents for 8", "v2_6_6", "v2_6"),
     ("16 latents for 8", "v2_6, 16 latents", "v2_6"),
@@ -203,8 +202,13 @@ def _score(method: Mapping[str, Any], **wanted: Any) -> dict[str, Any]:
 
 
 def _ruled(method: Mapping[str, Any]) -> dict[str, Any]:
-    chosen = [s for s in method["scores"] if s.get("rule") not in (None, "fixed")]
-    return chosen[0] if chosen else {}
+    """Return the score of the clusters that the recipe asks for."""
+    chosen = (
+        s
+        for s in method["scores"]
+        if s.get("algorithm") == "prior" or s.get("rule") not in (None, "fixed")
+    )
+    return next(chosen, {})
 
 
 def _agreement(score: Mapping[str, Any]) -> str:

@@ -5,7 +5,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from benchmarks.lithology_variants_scores import DATA, SETTINGS, _stretches, methods, recipe_of
+from benchmarks.lithology_variants_scores import (
+    DATA,
+    SETTINGS,
+    _stretches,
+    lengthened,
+    methods,
+    recipe_of,
+)
 from benchmarks.lithology_variants_table import SWITCHES, part_of, write_variants
 
 from synthetic_wells import wells, without
@@ -76,7 +83,17 @@ def test_stretches_lie_side_by_side_and_are_a_fair_draw():
 
 def test_every_switch_is_between_methods_that_can_be():
     named = {name for _, *pair in SWITCHES for name in pair}
-    assert SETTINGS.keys() <= {*methods()} & named
+    every = {name for data in DATA for name in methods(data)}
+    assert SETTINGS.keys() <= named <= every
+    assert "mad_legacy" in methods("samples")
     assert recipe_of("v2_6, 4 latents").model.latent == 4
     assert len({switch for switch, *_ in SWITCHES}) == len(SWITCHES)
     assert DATA["samples"].logs[-1] == "thermal_conductivity"
+
+
+def test_a_lengthened_recipe_keeps_its_proportions():
+    recipe = lengthened(recipe_of("v2_6_2"), 3).training
+    assert (recipe.epochs, recipe.patience, recipe.beta.epochs) == (300, 60, 75)
+    assert recipe.pretraining.epochs == 150
+    assert lengthened(recipe_of("v2_1"), 2).training.plateau.patience == 10
+    assert lengthened(recipe_of("v2_6"), 1) == recipe_of("v2_6")

@@ -104,7 +104,7 @@ def fit_clusters(
     """
     spec, model = run.recipe().clustering, run.model()
     if spec.algorithm == "prior":
-        clusters = _prior_clusters(model)
+        clusters = prior_clusters(model)
         _save(run, clusters)
         return clusters
     plan = ClusteringPlan(algorithms=(spec.algorithm,), ks=spec.k, rules=(spec.rule,))
@@ -152,7 +152,7 @@ def fit_clusters(
     return clusters
 
 
-def _prior_clusters(model: TabularModel) -> Clusters:
+def prior_clusters(model: TabularModel) -> Clusters:
     """Take the components of the prior for clusters; all dimensions count."""
     every = model.prior_components()
     fitted = tuple(
