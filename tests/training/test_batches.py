@@ -71,6 +71,15 @@ def test_an_epoch_sees_each_row_at_most_once_in_equal_batches(n, size, members, 
     assert n - seen.shape[1] < source.batch_size
 
 
+def test_an_epoch_of_fewer_rows_draws_others_each_time():
+    rows = Batch.of(_records(100), CPU)
+    source = TrainingBatches(rows, PAIR, 16, dropout=False, rows_per_epoch=40)
+    assert (source.steps, source.batch_size) == (2, 16)
+    seen = [_epoch(source, number)[0] for number in range(20)]
+    assert all(own.unique().numel() == 32 for epoch in seen for own in epoch)
+    assert torch.cat(seen, dim=1)[0].unique().numel() == 100
+
+
 def test_epochs_and_members_differ_and_miss_no_row():
     source = _batches(50, PAIR, 32)
     epochs = [_epoch(source, number) for number in range(12)]

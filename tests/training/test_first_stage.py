@@ -22,6 +22,7 @@ STAGES = {
     "vamp": (small(prior="vamp", components=4), None),
     "each": (small(encoders=TWO, decoders="by_group"), {"epochs": 4, "columns": "each_encoder"}),
     "some": (small(), {"epochs": 4, "columns": ("a", "d")}),
+    "contrast": (small(), None),
 }
 
 
@@ -127,6 +128,8 @@ def test_interrupted_in_either_stage_it_ends_in_the_same_weights(name, tmp_path,
     model, stage = STAGES[name]
     spec = {"epochs": 5, "beta": {"kind": "linear", "epochs": 2}, "batch_size": 64}
     spec["pretraining"] = stage
+    spec["contrastive"] = {"clusters": 3} if name == "contrast" else None
+    spec["masking"] = {"kind": "hole", "share": 0.2} if name == "contrast" else None
 
     def run(**more):
         return fit(schema, records, None, model, PAIR, **spec, **more)

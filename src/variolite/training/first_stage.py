@@ -5,7 +5,7 @@ Both follow from seed and rows alone. A run that is interrupted before the main 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -31,11 +31,13 @@ def pretrain(
     spec: TrainingSpec,
     pretraining: PretrainingSpec,
     learning_rate: float,
+    log: Callable[[str], None],
 ) -> None:
     """Train for some epochs with the standard prior, all rows taking part.
 
     Beta rises for half of them. The weights are those with the lowest training loss.
     """
+    log(f"first stage of {pretraining.epochs} epochs")
     members = source.members
     normal = StandardNormal(len(members), module.architecture.latent)
     beta = LinearBeta(

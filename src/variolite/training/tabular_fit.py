@@ -152,7 +152,7 @@ def fit_tabular(
     features: Features | None = None,
     device: str = "auto",
     resume: Callable[[str], Resume] | None = None,
-    on_start: Callable[[str], None] | None = None,
+    on_start: Callable[[str], None] = lambda _: None,
     on_epoch: Callable[[EpochRecord], None] | None = None,
 ) -> Fitted:
     """Train all members as one model.
@@ -162,7 +162,7 @@ def fit_tabular(
     the training objective at the final beta is monitored. ``resume`` is called with the
     fingerprint of rows and settings when all has been checked, and returns where checkpoints go:
     an interrupted run that left one there is resumed. ``on_start`` is called with what was chosen:
-    device, batch size and learning rate.
+    device, batch size and learning rate, and what comes before the main stage.
 
     Raises a TrainingError if there are too few rows, or the loss diverges.
     """
@@ -212,7 +212,8 @@ def fit_tabular(
     if pretraining is not None:
         groups = module.architecture.groups
         hidden = stage_masking(pretraining, schema.numeric_names, groups, where)
-        first = partial(pretrain, module, batches(masking=hidden), spec, pretraining, rate)
+        stage = batches(masking=hidden)
+        first = partial(pretrain, module, stage, spec, pretraining, rate, on_start)
     if (components := module.architecture.components) > len(training):
         what = f"{len(training)} training rows are too few for a prior of {components} components"
         raise TrainingError(what, where="model.components", hint="give more data, or fewer")
@@ -220,13 +221,12 @@ def fit_tabular(
     settings = [architecture, spec.model_dump(mode="json"), [*map(asdict, members)]]
     labels = guide.codes if guide else None
     checkpoints = resume and resume(_fingerprint(training, validation, labels, settings))
-    if on_start is not None:
-        on_start(
-            f"{reason}; {len(training):,} rows, {source.steps} steps of {source.batch_size}, "
-            f"rate {rate:.2g}, {work:,} weights, {len(members)} members"
-        )
-        if guide:
-            on_start(guide.note)
+    on_start(
+        f"{reason}; {len(training):,} rows, {source.steps} steps of {source.batch_size}, "
+        f"rate {rate:.2g}, {work:,} weights, {len(members)} members"
+    )
+    if guide:
+        on_start(guide.note)
     contrast = spec.contrastive and Contrast(module, rows, spec.contrastive)
     terms: list[Term] = [contrast] if contrast else []
     terms += [guide.term(module)] if guide else []
