@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
-EXAMPLES = re.compile(r"^```pycon\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+EXAMPLES = re.compile(r"^```(?:pycon|console)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SCRIPTS = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMANDS = re.compile(r"^ {4}(variolite (?:[^\n]|\\\n)*?)$(?<!\\)", re.MULTILINE)
 
@@ -47,6 +47,22 @@ def run_examples(test):
     assert not result.failed, "".join(report)
 
 
+def console(line):
+    """Turn a line of a console into an example that runs the command; any other stays."""
+    return re.sub(r"^\$ variolite (.*)$", lambda found: f">>> run({found[1]!r})", line)
+
+
+def run_command(line):
+    """Run the program as a console would; what it prints is the output of the example."""
+    from variolite.cli import main
+
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(action="ignore"):
+        patch.setattr("sys.argv", ["variolite", *shlex.split(line)])
+        with pytest.raises(SystemExit) as end:
+            main()
+    assert not end.value.code, line
+
+
 @pytest.fixture
 def wells(tmp_path, monkeypatch):
     """Put the table that pages call wells.csv into an empty working folder."""
@@ -73,8 +89,10 @@ def test_examples_of_a_page(page):
     kept = ["\n"] * (text.count("\n") + 1)
     for found in EXAMPLES.finditer(text):
         first = text.count("\n", 0, found.start(1))
-        kept[first : first + found.group(1).count("\n")] = found.group(1).splitlines(keepends=True)
-    test = doctest.DocTestParser().get_doctest("".join(kept), {}, name_of(page), str(page), 0)
+        lines = [console(line) for line in found.group(1).splitlines()]
+        kept[first : first + len(lines)] = [f"{line}\n" for line in lines]
+    names = {"run": run_command}
+    test = doctest.DocTestParser().get_doctest("".join(kept), names, name_of(page), str(page), 0)
     run_examples(test)
 
 

@@ -53,13 +53,19 @@ def test_scales_follow_the_unit(meaning, unit, first, stated):
     np.testing.assert_allclose(moved, here.scale.place(values), atol=0.01)
 
 
+def test_porous_rocks_move_both_curves():
+    found = only([curve("bulk_density", DENSITY - 0.3), curve("neutron_porosity", NEUTRON + 0.18)])
+    ends = {m: (trace.scale.left, trace.scale.right) for m, trace in found.items()}
+    assert ends == {"bulk_density": (1.65, 2.65), "neutron_porosity": (0.6, 0.0)}
+
+
 def test_what_hardly_fits_has_a_track_and_a_scale_of_its_own():
-    soft = curve("bulk_density", np.linspace(1.2, 2.0, 50))
+    soft = curve("bulk_density", np.linspace(1.0, 1.7, 50))
     tracks = tracks_of([soft, curve("neutron_porosity", NEUTRON)])
     assert [track.meanings for track in tracks] == [{"bulk_density"}, {"neutron_porosity"}]
     scale = tracks[0].traces[0].scale
-    assert scale.left <= 1.2
-    assert scale.right >= 2.0
+    assert scale.left <= 1.0
+    assert scale.right >= 1.7
 
 
 def test_wide_holes_and_slow_rocks_have_wider_scales():

@@ -59,7 +59,8 @@ def draw_wells(
     if every.undrawn:
         progress.note(f"not drawn: {', '.join(every.undrawn)}")
     names = every.chosen(wells, low, high)
-    source = f"{Path(first).name}, clusters of {run.path.name} ({run.recipe().name})"
+    what = "classes and clusters" if "class" in found else "clusters"
+    source = f"{Path(first).name}, {what} of {run.path.name} ({run.recipe().name})"
     with progress.stage(f"drawing {len(names)} wells") as step:
         return write_logs(
             names,

@@ -114,7 +114,7 @@ class _Custom(NamedTuple):
 _BOREHOLE = ((6.0, 16.0), (6.0, 26.0), (6.0, 36.0))
 _OHM = ((0.2, 2000.0),)
 # Units in which a log may be where none is stated.
-_OTHERWISE = {"in": ("mm",), "g/cm3": ("kg/m3",), "m3/m3": ("%",), "us/ft": ("us/m",)}
+_OTHERWISE = {"in": "mm", "g/cm3": "kg/m3", "m3/m3": "%", "us/ft": "us/m"}
 # Logs that stand together in a track, from left to right as they are printed.
 _CUSTOMS: tuple[tuple[_Custom, ...], ...] = (
     (
@@ -129,14 +129,16 @@ _CUSTOMS: tuple[tuple[_Custom, ...], ...] = (
         _Custom("shallow_resistivity", _OHM, "ohm.m", BLUE, ":", kind="log"),
     ),
     (
-        _Custom("bulk_density", ((1.95, 2.95),), "g/cm3", RED),
-        _Custom("neutron_porosity", ((0.45, -0.15),), "m3/m3", BLUE, "--"),
+        # The pairs on which both curves meet in limestone, and in sandstone.
+        _Custom("bulk_density", ((1.95, 2.95), (1.65, 2.65)), "g/cm3", RED),
+        _Custom("neutron_porosity", ((0.45, -0.15), (0.6, 0.0)), "m3/m3", BLUE, "--"),
     ),
     (_Custom("sonic_slowness", ((140, 40), (240, 40)), "us/ft", PURPLE),),
     (_Custom("photoelectric_factor", ((0, 10),), "b/e", BROWN),),
 )
 CUSTOMARY = tuple(custom.meaning for customs in _CUSTOMS for custom in customs)
 """Meanings of the logs that are drawn by custom."""
+_ENOUGH = 0.6  # Share of the values of a log within a scale from which it is drawn on it.
 COLOURS = ("red", "green", "blue")
 """Meanings that are drawn as the colour they are, not as curves."""
 _REST = (BLACK, ORANGE, BLUE, GREEN, BROWN, PURPLE)
@@ -175,15 +177,18 @@ def tracks_of(curves: Sequence[Curve]) -> list[Track]:
     by_meaning: Mapping[str, Curve] = {curve.meaning: curve for curve in curves}
     tracks: list[Track] = []
     for customs in _CUSTOMS:
+        known = [(c, by_meaning[c.meaning]) for c in customs if c.meaning in by_meaning]
+        known = [(custom, curve) for custom, curve in known if np.isfinite(curve.values).any()]
+        # One place in their lists for all, so that curves of a track can be compared.
+        places = range(max((len(custom.scales) for custom, _ in known), default=0))
+        fits = [[_customary(custom, curve, i) for custom, curve in known] for i in places]
         traces = []
-        for custom in customs:
-            curve = by_meaning.get(custom.meaning)
-            if curve is None or not np.isfinite(curve.values).any():
-                continue
-            custom_scale = _customary(custom, curve)
+        # The usual scales, unless they leave out much that others show.
+        best = max(fits, key=lambda fit: min(np.mean([f[0] for f in fit]), 0.95), default=[])
+        for (custom, curve), (share, unit, scale) in zip(known, best, strict=True):
             look = (custom.colour, custom.dashes)
-            if custom_scale is not None:
-                traces.append(Trace(custom.meaning, *custom_scale, *look, custom.wraps))
+            if share >= _ENOUGH:
+                traces.append(Trace(custom.meaning, unit, scale, *look, custom.wraps))
             else:
                 tracks.append(_own(curve, *look))
         if traces:
@@ -200,25 +205,35 @@ def _own(curve: Curve, colour: str, dashes: str = "-") -> Track:
     return Track((Trace(curve.meaning, curve.unit, scale, colour, dashes),))
 
 
-def _customary(custom: _Custom, curve: Curve) -> tuple[str, Scale] | None:
-    """Return the unit of a curve and a customary scale in it.
+def _unit_of(custom: _Custom, curve: Curve) -> str:
+    """Return the unit of a curve; where none is stated, the first in which enough values fit."""
+    if canonical_unit(curve.unit):
+        return curve.unit
+    for unit in (custom.unit, _OTHERWISE.get(custom.unit, custom.unit)):
+        if any(_share(curve, scale, custom) >= _ENOUGH for scale in _scales(custom, unit)):
+            return unit
+    return custom.unit
 
-    Where no unit is stated, the first is taken in which the values fit. None where most values
-    lie outside of every scale.
-    """
-    known = curve.values[np.isfinite(curve.values)]
-    stated = canonical_unit(curve.unit) is not None
-    for unit in [curve.unit] if stated else [custom.unit, *_OTHERWISE.get(custom.unit, ())]:
-        fits: list[tuple[float, Scale]] = []
-        for ends in custom.scales if can_convert(custom.unit, unit) else ():
-            converted = convert(np.array(ends, dtype=np.float64), custom.unit, unit)
-            left, right = (float(f"{end:.3g}") for end in converted)
-            scale = Scale(left, right, custom.kind)
-            place = scale.place(known)
-            inside = float(((place >= 0) & (place <= 1 + custom.wraps)).mean())
-            # The usual scale, unless it leaves out much that a wider one shows.
-            fits.append((min(inside, 0.95), scale))
-        share, scale = max(fits, key=lambda fit: fit[0], default=(0.0, Scale(0, 1)))
-        if share >= 0.6:
-            return curve.unit or unit, scale
-    return None
+
+def _scales(custom: _Custom, unit: str) -> list[Scale]:
+    """Return the customary scales of a log in a unit, none where they cannot be converted."""
+    if not can_convert(custom.unit, unit):
+        return []
+    ends = convert(np.array(custom.scales, dtype=np.float64), custom.unit, unit)
+    return [Scale(float(f"{a:.3g}"), float(f"{b:.3g}"), custom.kind) for a, b in ends]
+
+
+def _share(curve: Curve, scale: Scale, custom: _Custom) -> float:
+    """Return the share of the values of a curve that lie within a scale."""
+    at = scale.place(curve.values[np.isfinite(curve.values)])
+    return float(((at >= 0) & (at <= 1 + custom.wraps)).mean())
+
+
+def _customary(custom: _Custom, curve: Curve, place: int) -> tuple[float, str, Scale]:
+    """Return the share of values within a customary scale, the unit of the curve, and the scale."""
+    unit = _unit_of(custom, curve)
+    scales = _scales(custom, unit)
+    if not scales:
+        return 0.0, unit, Scale(0.0, 1.0)
+    scale = scales[min(place, len(scales) - 1)]
+    return _share(curve, scale, custom), unit, scale

@@ -177,7 +177,9 @@ def _strips(
     if "class" in found:
         texts = found["class"].cast(pl.String).fill_null("").to_numpy().astype(np.str_)
         predicted = spread(texts, "")
-        named["class"] = chooser({"class": predicted}).get(level, predicted)
+        # Labels may be codes, and picks their names.
+        names = chooser({"class": predicted}).get(level, predicted)
+        named["class"] = np.where(names == "", predicted, names)
     strips: list[Strip] = []
     likest: Classes | None = None
     if named:
