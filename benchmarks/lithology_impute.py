@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from variolite.recipe import load_recipe
 from variolite.records import read_table, split_groups
-from variolite.scoring.imputation import calibrate, hide, impute
+from variolite.scoring.imputation import calibrate, hide, predict
 from variolite.scoring.supervised import Logs, less_half_median, with_context
 from variolite.training.run import Prepared, prepare
 from variolite.training.tabular import fit_tabular, members_for
@@ -110,19 +110,16 @@ _COMMON = {"l2_regularization": 20.0, "max_features": 0.4}
 _BOOSTING = [
     {"max_iter": 150, "learning_rate": 0.1, "max_leaf_nodes": 8, "min_samples_leaf": 100},
     {"max_iter": 300, "learning_rate": 0.05, "max_leaf_nodes": 16, "min_samples_leaf": 200},
-    {"max_iter": 60, "learning_rate": 0.1, "max_leaf_nodes": 8, "min_samples_leaf": 200},
 ]
 
 # By method: candidates, each a name of features and a fit.
 METHODS: dict[str, list[tuple[str, Fit]]] = {
     "column mean": [("row", _mean)],
-    "nearest neighbours": [("row", _neighbours(k)) for k in (10, 30, 100, 300)],
+    "nearest neighbours": [("row", _neighbours(k)) for k in (30, 100, 300)],
     "iterative imputer": [("row", _chained), ("context", _chained)],
     "boosting, single rows": [("row", _boosting(**s, **_COMMON)) for s in _BOOSTING],
     "boosting, depth context": [
-        (features, _boosting(**s, **_COMMON))
-        for s in _BOOSTING
-        for features in ("context", "both", "half")
+        (features, _boosting(**s, **_COMMON)) for s in _BOOSTING for features in ("context", "both")
     ],
 }
 
@@ -141,7 +138,6 @@ def features_of(values: Array, group: NDArray[np.str_], order: Array) -> dict[st
     return {
         "row": values,
         "context": plain,
-        "half": half,
         "both": np.column_stack([plain, half[:, :d]]),
     }
 
@@ -219,16 +215,13 @@ def score_split(
         test = parts["test"]
         found = baselines(features, column, truth, parts, values.shape[1])
         log += [f"{name} {index}, {target}, {m}: {choice}" for m, (_, choice) in found.items()]
-        # The model, through the same door as `variolite impute`.
         hidden = hide(records.take(rows["test"]), column)
-        imputed = impute(model, hidden, calibration, level=LEVEL)
-        place = np.searchsorted(rows["test"], test)
-        fit = model.schema.numeric[target]
-        value, low, high = (
-            part[place, column] for part in (imputed.value, imputed.low, imputed.high)
-        )
+        mean, deviation = predict(model, hidden, np.searchsorted(rows["test"], test))
+        width = calibration.of(target).half_width(LEVEL) * deviation[:, column]
+        fit, value = model.schema.numeric[target], mean[:, column]
+        low, high = (fit.inverse(end) for end in (value - width, value + width))
         predictions = {method: predicted for method, (predicted, _) in found.items()}
-        predictions[MODEL] = fit.evaluate(value)[0]
+        predictions[MODEL] = value
         raw = records.raw[test, column]
         inside = (low <= raw) & (raw <= high)
         clipped = raw if fit.clip is None else raw.clip(*fit.clip)

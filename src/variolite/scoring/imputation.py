@@ -55,6 +55,10 @@ class Errors(BaseModel):
     rows: int = 0
     groups: int = 0
 
+    def half_width(self, level: float) -> float:
+        """Half width of an interval of this level, in units of the predicted deviation."""
+        return float(np.interp(level, LEVELS, self.half_widths))
+
 
 class Calibration(BaseModel):
     """Errors by numeric input, and its variance on training rows in transformed units."""
@@ -199,9 +203,9 @@ def impute(
     rows = np.flatnonzero(gaps.any(axis=1))
     mean, deviation = predict(model, records, rows)
     names = model.schema.numeric_names
-    widths = np.array([np.interp(level, LEVELS, calibration.of(n).half_widths) for n in names])
+    widths = np.array([calibration.of(name).half_width(level) for name in names])
     # The half width of an interval of 68 % counts as the standard deviation.
-    sizes = np.array([np.interp(0.6827, LEVELS, calibration.of(n).half_widths) for n in names])
+    sizes = np.array([calibration.of(name).half_width(0.6827) for name in names])
     variance = np.array([calibration.variance.get(name, np.inf) for name in names])
     unexplained = np.zeros(gaps.shape, bool)
     unexplained[rows] = (sizes * deviation) ** 2 > (1.0 - LITTLE) * variance
