@@ -29,8 +29,8 @@ from variolite.recipe import load_recipe
 from variolite.records import read_table, split_groups
 from variolite.scoring.imputation import calibrate, hide, predict
 from variolite.scoring.supervised import Logs, less_half_median, with_context
+from variolite.training import fit_tabular, members_for
 from variolite.training.run import Prepared, prepare
-from variolite.training.tabular import fit_tabular, members_for
 
 Array = NDArray[np.float64]
 

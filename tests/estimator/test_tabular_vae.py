@@ -103,6 +103,21 @@ def test_impute_is_nearly_as_good_as_the_true_conditional_mean(trained_on_gaps):
     assert error(filled) < 0.75 * error(np.broadcast_to(OFFSET, ROWS.shape))
 
 
+@pytest.mark.parametrize("level", [0.5, 0.9])
+def test_intervals_of_imputed_values_hold_as_often_as_asked(trained_on_gaps, tmp_path, level):
+    gaps = np.random.default_rng(4).random(ROWS.shape) < 0.2
+    gaps[gaps.all(axis=1)] = False
+    rows = np.where(gaps, np.nan, ROWS)
+    filled, low, high = trained_on_gaps.impute(rows, level=level)
+    np.testing.assert_array_equal(filled, trained_on_gaps.impute(rows))
+    for values in (low, high):
+        np.testing.assert_array_equal(values[~gaps], ROWS[~gaps])
+    assert ((low <= ROWS) & (high >= ROWS))[gaps].mean() == pytest.approx(level, abs=0.04)
+    trained_on_gaps.save(tmp_path / "m")
+    again = TabularVAE.load(tmp_path / "m").impute(rows, level=level)
+    np.testing.assert_allclose(again, (filled, low, high), rtol=1e-5)
+
+
 def test_impute_needs_gaps_in_training(trained, gappy):
     with pytest.raises(TrainingError, match="trained on complete rows"):
         trained.impute(gappy)
