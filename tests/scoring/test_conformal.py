@@ -3,7 +3,12 @@ import itertools
 import numpy as np
 import pytest
 
-from variolite.scoring.conformal import folds_by_group, half_widths, predict_left_out
+from variolite.scoring.conformal import (
+    folds_by_group,
+    half_widths,
+    half_widths_of_groups,
+    predict_left_out,
+)
 
 
 def test_folds_share_no_group_and_are_about_equal():
@@ -32,3 +37,25 @@ def test_new_errors_are_below_the_widths_as_often_as_asked(rows):
     random = np.random.default_rng(rows)
     held = [(random.random() <= half_widths(random.random(rows), [0.5, 0.9])) for _ in range(4000)]
     np.testing.assert_allclose(np.mean(held, axis=0), [0.5, 0.9], atol=0.025)
+
+
+def test_widths_of_a_few_groups_hold_in_others():
+    levels, code = (0.5, 0.9), np.repeat(np.arange(4), 50)
+    plain, left_out = [], []
+    for seed in range(400):
+        source = np.random.default_rng(seed)
+        scale = np.exp(0.5 * source.normal(size=24))[:, None]
+        rows = np.abs(source.normal(size=(24, 1)) + scale * source.normal(size=(24, 50)))
+        known, new = rows[:4].ravel(), rows[4:].ravel()
+        plain.append(new[:, None] <= half_widths(known, levels))
+        left_out.append(new[:, None] <= half_widths_of_groups(known, code, levels))
+    held = np.mean(left_out, axis=(0, 1))
+    np.testing.assert_allclose(held, levels, atol=0.015)
+    assert np.mean(plain, axis=(0, 1))[1] < 0.885
+
+
+def test_widths_of_one_group_are_those_of_its_rows():
+    errors = np.random.default_rng(0).random(99)
+    levels = [0.1, 0.5, 0.9]
+    found = half_widths_of_groups(errors, np.zeros(99), levels)
+    np.testing.assert_array_equal(found, half_widths(errors, levels))

@@ -23,7 +23,7 @@ from torch import Tensor
 from variolite.errors import TrainingError
 from variolite.records import Column, Records
 from variolite.scoring.clustering import draw
-from variolite.scoring.conformal import half_widths
+from variolite.scoring.conformal import half_widths_of_groups
 from variolite.scoring.intervals import FloatArray
 from variolite.training import RunFolder, TabularModel
 from variolite.training.run_folder import read_object
@@ -298,7 +298,9 @@ def _measured(
     _, code = np.unique(group, return_inverse=True)
     means = np.bincount(code, scaled) / np.bincount(code)
     return Errors(
-        half_widths=tuple(np.round(half_widths(np.abs(scaled), LEVELS), 4).tolist()),
+        half_widths=tuple(
+            np.round(half_widths_of_groups(np.abs(scaled), group, LEVELS), 4).tolist()
+        ),
         shared=float(np.clip(np.mean(means**2) / np.mean(scaled**2), 0.0, 1.0)),
         r2=float(1.0 - np.mean(error**2) / max(float(truth.var(dtype=np.float64)), 1e-12)),
         rows=len(error),
