@@ -131,8 +131,8 @@ def features_of(values: Array, group: NDArray[np.str_], order: Array) -> dict[st
     median of the hole.
     """
     logs = Logs(values, group, order)
-    # with_context subtracts half medians; of logs with those added beforehand nothing is left.
-    plain = with_context(Logs(values + (values - less_half_median(logs)), group, order))
+    # with_context takes off half the median, which of logs plus their median is the median.
+    plain = with_context(Logs(values + 2.0 * (values - less_half_median(logs)), group, order))
     half = with_context(logs)
     d = values.shape[1]
     return {
