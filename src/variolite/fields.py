@@ -41,8 +41,8 @@ class Field(Protocol):
 
     The command line hands an option to a method only where it was given, under the name of
     its parameter, and refuses options that a method does not take. A field may offer
-    ``compare``, ``cluster``, ``impute``, ``generate``, ``score_structures`` and ``demo`` too; a verb that
-    it lacks is refused with one line.
+    ``compare``, ``cluster``, ``impute``, ``generate``, ``score_structures`` and ``demo`` too; a
+    verb that it lacks is refused with one line.
 
     ``kind`` is that of its recipes, the key in `FIELDS`; ``model_kind`` that of its model files,
     such as ``variolite.tabular_vae``; ``subject`` what its runs are on, in messages; ``recipe``
