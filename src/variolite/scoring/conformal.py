@@ -70,4 +70,4 @@ def half_widths_of_groups(errors: FloatArray, groups: ArrayLike, levels: ArrayLi
         widths = half_widths(errors[code != one], grid)
         below += np.searchsorted(np.sort(errors[code == one]), widths, side="right")
     held = np.maximum.accumulate(below / len(errors))
-    return half_widths(errors, np.interp(levels, held, grid, right=1.0))
+    return half_widths(errors, np.interp(np.asarray(levels), held, grid, right=1.0))
