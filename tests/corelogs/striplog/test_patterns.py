@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from variolite.corelogs.lithology import label_levels
+from variolite.corelogs.lithology import label_levels, read_packaged
 from variolite.corelogs.striplog.patterns import _known, colours_of, free_colour, look_of
 from variolite.report.style import CATEGORIES, OTHER
 
@@ -24,6 +24,16 @@ def test_every_group_of_the_packaged_levels_has_its_own_look(level):
 def test_every_principal_lithology_has_a_look():
     names = list(label_levels()["lithology_group"].groups)
     assert [name for name in names if look_of(name) is None] == []
+
+
+def test_the_file_holds_nothing_twice_and_nothing_unused():
+    content = read_packaged("striplog/lithology_patterns.yaml")
+    rocks = content["rocks"].values()
+    names = [name for rock in rocks for name in rock["names"]]
+    assert len(names) == len(set(names))
+    assert names == [" ".join(name.casefold().split()) for name in names]
+    assert len({rock["colour"] for rock in rocks}) == len(rocks)
+    assert {rock.get("tile") for rock in rocks} - {None} == set(content["tiles"])
 
 
 def test_customs():

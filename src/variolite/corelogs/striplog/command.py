@@ -61,11 +61,17 @@ def draw_wells(
     names = every.chosen(wells, low, high)
     what = "classes and clusters" if "class" in found else "clusters"
     source = f"{Path(first).name}, {what} of {run.path.name} ({run.recipe().name})"
+    tracks = tracks_of(every.of(names, low, high))
+    stated = {curve.meaning for curve in every.curves if curve.unit}
+    traces = [trace for track in tracks for trace in track.traces]
+    assumed = [f"{t.meaning} in {t.unit}" for t in traces if t.unit and t.meaning not in stated]
+    if assumed:
+        progress.note(f"no unit is stated, drawn as: {', '.join(assumed)}")
     with progress.stage(f"drawing {len(names)} wells") as step:
         return write_logs(
             names,
             lambda name: every.log(name, low, high),
-            tracks_of(every.of(names)),
+            tracks,
             out,
             source=source,
             scale=scale,

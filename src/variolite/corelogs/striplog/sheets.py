@@ -166,8 +166,7 @@ def _sheet(
     sheet = Sheet(_PAPER[0] / _UNIT, height, _UNIT, margin)
     ratio = (piece.high - piece.low) * _metres(log) / (piece.height * _METRES_A_PIXEL)
     sheet.write(0, 12, shorten(log.name, 60), size=16, weight="bold")
-    # Half a step beyond the first and the last row, so never below zero.
-    depths = f"{max(piece.low, 0):,.0f} to {piece.high:,.0f} {log.unit}".strip()
+    depths = f"{round(piece.low):,} to {round(piece.high):,} {log.unit}".strip()
     right = max(layout_of(log, tracks).right, style.WIDTH / 2)
     not_drawn = f"; {more} further logs find no room" if more else ""
     sheet.write(0, 29, shorten(f"{source}{not_drawn}", 110), color=style.MUTED)

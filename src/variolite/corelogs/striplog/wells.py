@@ -104,9 +104,9 @@ class Wells:
             raise DataError("no row lies between", where=f"--from {low:g} --to {high:g}", hint=hint)
         return [name for name in names if name in there]
 
-    def of(self, names: Sequence[str]) -> list[Curve]:
+    def of(self, names: Sequence[str], low: float, high: float) -> list[Curve]:
         """Return the curves of some wells together, for scales that all of them share."""
-        rows = np.isin(self.wells, names) & np.isfinite(self.depth)
+        rows = np.isin(self.wells, names) & (self.depth >= low) & (self.depth <= high)
         return [replace(curve, values=curve.values[rows]) for curve in self.curves]
 
     def log(self, name: str, low: float, high: float) -> WellLog:
