@@ -11,6 +11,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -94,16 +95,19 @@ def _boosting(**settings: float) -> Callable[[FloatArray, IntArray, FloatArray, 
     return predict
 
 
+CONTEXT_BOOSTING: Mapping[str, Any] = {
+    "max_iter": 120,
+    "learning_rate": 0.1,
+    "l2_regularization": 20.0,
+    "max_leaf_nodes": 8,
+    "min_samples_leaf": 100,
+    "max_features": 0.4,
+}
+"""Of boosting on logs with context; chosen on real wells."""
+
 CLASSIFIERS = {
     "logistic_regression": _logistic,
-    "boosting_with_context": _boosting(
-        max_iter=120,
-        learning_rate=0.1,
-        l2_regularization=20.0,
-        max_leaf_nodes=8,
-        min_samples_leaf=100,
-        max_features=0.4,
-    ),
+    "boosting_with_context": _boosting(**CONTEXT_BOOSTING),
     "gradient_boosting": _boosting(
         max_iter=100, learning_rate=0.05, l2_regularization=10.0, max_leaf_nodes=15
     ),

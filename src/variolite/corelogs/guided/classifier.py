@@ -1,9 +1,9 @@
 """A classifier that learns from a few labelled wells and from the logs of all.
 
-Two kinds of classifier err differently: a logistic regression on a row and its surroundings, and
-shares of the classes in clusters of all wells, which need labels only for the names of clusters.
-Each is averaged over the three corrections of `views` and over several clusterings; their
-geometric mean is what is predicted.
+Three kinds of classifier err differently: a logistic regression on a row and its surroundings;
+shares of the classes in clusters of all wells, which need labels only for the names of clusters;
+and boosted trees. Each is averaged over corrections of `views` and over several clusterings;
+their weighted geometric mean is what is predicted.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from variolite.corelogs.guided.boosted_trees import BoostedTrees, fit_boosted_trees
 from variolite.corelogs.guided.views import Wells
 from variolite.scoring.clustering import draw
 from variolite.scoring.gmm import lloyd
@@ -22,13 +23,18 @@ from variolite.scoring.intervals import FloatArray, IntArray
 
 CLUSTERS = (8, 11, 11, 15, 20, 11)
 FEWER_AXES = 4  # strongest principal axes of the last clustering
+BOOSTED = (0, 2)  # corrections that trees are boosted on: a third adds nothing
 ROWS_PER_WELL, MAX_ROWS = 2_000, 40_000  # labelled rows: neighbours in depth say the same
 FIT_ROWS = 60_000  # for clusterings, drawn from all wells
 BLOCK_ROWS = 100_000
 PENALTY = 0.01  # inverse strength of the ridge of the logistic regression
 PRIOR_ROWS = 10.0  # rows that the overall shares count for in a cluster
-WEIGHTS = (0.4, 0.6)  # of logistic regression and clusters in the geometric mean
-PRIOR_WELLS = 5  # wells that the temperature 1 counts for
+# Of logistic regression, clusters and trees in the geometric mean: trees need many wells.
+FEW_WEIGHTS, MANY_WEIGHTS, MANY_WELLS = (0.4, 0.4, 0.2), (0.3, 0.3, 0.4), 20
+FOLDS = 10  # of labelled wells; up to so many are left out one at a time
+TRIAL_ROWS = 10_000  # labelled rows that these trials use
+SIZES = (1, 2, 3, 5, 8, 12, 20)  # numbers of labelled wells of the learning curve
+DRAWS = 4  # of each size
 _LEAST = 1e-6  # probability: one classifier alone cannot veto a class
 
 
@@ -37,8 +43,8 @@ class Groundwork:
     """What all wells teach about one correction, without labels.
 
     ``mean`` [d] and ``axes`` [d, d] whiten the logs; ``centre`` and ``scale`` [f] standardise the
-    features of the logistic regression. ``clusters`` hold the centres [k, d] of each clustering,
-    ``spread`` its variance within a cluster per axis.
+    features. ``clusters`` hold the centres [k, d] of each clustering, ``spread`` its variance
+    within a cluster per axis.
     """
 
     mean: FloatArray
@@ -48,9 +54,9 @@ class Groundwork:
     clusters: tuple[FloatArray, ...]
     spread: FloatArray
 
-    def features(self, wells: Wells, values: FloatArray, rows: IntArray) -> FloatArray:
-        """Whitened logs of ``rows`` [m] and what surrounds them, standardised, [m, f]."""
-        found = np.hstack([self.whitened(values[rows]), wells.context(values, rows)])
+    def features(self, values: FloatArray, context: FloatArray) -> FloatArray:
+        """Whitened logs of rows [m, d] and what surrounds them, standardised, [m, f]."""
+        found = np.hstack([self.whitened(values), context])
         return (found - self.centre) / self.scale
 
     def whitened(self, values: FloatArray) -> FloatArray:
@@ -67,8 +73,8 @@ class Groundwork:
         return found
 
 
-def lay_groundwork(wells: Wells, values: FloatArray, seed: int) -> Groundwork:
-    """Fit whitening, clusterings and scales to the rows of all wells."""
+def lay_groundwork(values: FloatArray, context: FloatArray, seed: int) -> Groundwork:
+    """Fit whitening, clusterings and scales to corrected logs [n, d] and context [n, c]."""
     rng = np.random.default_rng([seed, 11])
     rows = draw(rng, len(values), FIT_ROWS)
     mean = values[rows].mean(0)
@@ -83,16 +89,40 @@ def lay_groundwork(wells: Wells, values: FloatArray, seed: int) -> Groundwork:
         fitted = lloyd(own, min(k, len(own)), seed * len(CLUSTERS) + i, 2)
         clusters.append(np.asarray(fitted.cluster_centers_, np.float64))
         spread.append(max(float(fitted.inertia_) / own.size, 1e-9))
-    found = np.hstack([white, wells.context(values, rows)])
-    scale = found.std(0)
-    return Groundwork(
-        mean,
-        axes,
-        found.mean(0),
-        np.where(scale > 0, scale, 1.0),
-        tuple(clusters),
-        np.array(spread),
-    )
+    found = np.hstack([white, context[rows]])
+    centre, scale = found.mean(0), found.std(0)
+    scale = np.where(scale > 0, scale, 1.0)
+    return Groundwork(mean, axes, centre, scale, tuple(clusters), np.array(spread))
+
+
+@dataclass(frozen=True)
+class Described:
+    """Rows as classifiers see them: well [m], and per correction features and memberships."""
+
+    wells: NDArray[np.str_]
+    features: list[FloatArray]
+    memberships: list[list[FloatArray]]
+
+    @classmethod
+    def of(
+        cls,
+        wells: Wells,
+        groundwork: Sequence[Groundwork],
+        corrected: Sequence[tuple[FloatArray, FloatArray]],
+        rows: IntArray,
+    ) -> Described:
+        """Describe some rows of wells from their corrected logs and context, all rows of each."""
+        parts = [(values[rows], context[rows]) for values, context in corrected]
+        features = [own.features(*part) for own, part in zip(groundwork, parts, strict=True)]
+        memberships = [
+            own.memberships(values) for own, (values, _) in zip(groundwork, parts, strict=True)
+        ]
+        return cls(wells.groups[rows], features, memberships)
+
+    def take(self, rows: NDArray[np.bool_] | IntArray) -> Described:
+        features = [own[rows] for own in self.features]
+        memberships = [[own[rows] for own in every] for every in self.memberships]
+        return Described(self.wells[rows], features, memberships)
 
 
 @dataclass(frozen=True)
@@ -115,29 +145,12 @@ class Head:
         return np.asarray(np.mean([own @ shares for own, shares in pairs], axis=0))
 
 
-@dataclass(frozen=True)
-class _Labelled:
-    """Labelled rows: codes, well and weight [m], and per correction features and memberships."""
-
-    codes: IntArray
-    wells: NDArray[np.str_]
-    features: list[FloatArray]
-    memberships: list[list[FloatArray]]
-
-    def take(self, rows: NDArray[np.bool_] | IntArray) -> _Labelled:
-        features = [own[rows] for own in self.features]
-        memberships = [[own[rows] for own in every] for every in self.memberships]
-        return _Labelled(self.codes[rows], self.wells[rows], features, memberships)
-
-
-def _fit_heads(labelled: _Labelled, classes: int) -> tuple[Head, ...]:
+def _fit_heads(
+    labelled: Described, codes: IntArray, weight: FloatArray, classes: int
+) -> tuple[Head, ...]:
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
-    codes = labelled.codes
-    _, well, count = np.unique(labelled.wells, return_inverse=True, return_counts=True)
-    weight = 1.0 / count[well]  # every well counts the same, however long
-    weight *= len(weight) / weight.sum()
     one_hot = np.eye(classes)[codes] * weight[:, None]
     prior = one_hot.sum(0) / weight.sum()
     known = np.flatnonzero(prior)
@@ -163,29 +176,15 @@ def _fit_heads(labelled: _Labelled, classes: int) -> tuple[Head, ...]:
     return tuple(heads)
 
 
-def _joined(logistic: Sequence[FloatArray], clustered: Sequence[FloatArray]) -> FloatArray:
-    """Log of the geometric mean of both kinds, not normalised, [m, K]."""
-    first = np.mean([np.log(p + _LEAST) for p in logistic], axis=0)
-    second = np.log(np.mean(clustered, axis=0) + _LEAST)
-    return np.asarray(WEIGHTS[0] * first + WEIGHTS[1] * second)
-
-
-def _predict(heads: Sequence[Head], labelled: _Labelled) -> FloatArray:
-    logistic = [h.logistic(x) for h, x in zip(heads, labelled.features, strict=True)]
-    clustered = [h.clustered(m) for h, m in zip(heads, labelled.memberships, strict=True)]
-    return _joined(logistic, clustered)
-
-
 @dataclass(frozen=True)
 class LeftOut:
     """How well wells are named when their own labels are left out.
 
-    ``accuracy`` by well; ``temperature`` is what their log-probabilities are divided by so that
-    they are calibrated; ``curve`` is the mean accuracy in other wells by number of labelled wells.
+    ``accuracy`` by well; ``curve`` is the mean accuracy in other wells by number of labelled
+    wells. Both are of logistic regression and clusters alone, which take no time to fit again.
     """
 
     accuracy: Mapping[str, float]
-    temperature: float
     curve: Mapping[int, float]
 
     def expected(self, wells: int) -> float:
@@ -200,110 +199,115 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class WellClassifier:
-    """Names the rows of any well, [n, K] probabilities of the sorted ``classes``."""
+    """Names the rows of any well, [n, K] probabilities of the sorted ``classes``.
+
+    ``weights`` are those of logistic regression, clusters and boosting in the geometric mean; it
+    is calibrated as long as they sum to one.
+    """
 
     classes: tuple[str, ...]
     groundwork: tuple[Groundwork, ...]
     heads: tuple[Head, ...]
+    boosted: tuple[BoostedTrees, ...]
+    weights: tuple[float, float, float]
     left_out: LeftOut
 
     def probabilities(self, wells: Wells) -> FloatArray:
         """Probability of every class, [n, K], in the order of rows before sorting."""
         found = np.empty((len(wells.values), len(self.classes)))
-        corrected = wells.corrected()
+        corrected = [(values, wells.context(values)) for values in wells.corrected()]
         for start in range(0, len(found), BLOCK_ROWS):
             rows = np.arange(start, min(start + BLOCK_ROWS, len(found)))
-            described = _describe(self.groundwork, wells, corrected, rows)
-            joint = _predict(self.heads, _Labelled(rows, wells.groups[rows], *described))
-            found[wells.place[rows]] = _softmax(joint / self.left_out.temperature)
+            described = Described.of(wells, self.groundwork, corrected, rows)
+            first, second = _predict(self.heads, described)
+            joint = self.weights[0] * first + self.weights[1] * second
+            trees = [
+                own.log_probabilities(described.features[view])
+                for view, own in zip(BOOSTED, self.boosted, strict=True)
+            ]
+            joint += self.weights[2] * np.mean(trees, axis=0)
+            found[wells.place[rows]] = _softmax(joint)
         return found
 
 
-def _describe(
-    groundwork: Sequence[Groundwork], wells: Wells, corrected: Sequence[FloatArray], rows: IntArray
-) -> tuple[list[FloatArray], list[list[FloatArray]]]:
-    pairs = list(zip(groundwork, corrected, strict=True))
-    features = [own.features(wells, values, rows) for own, values in pairs]
-    return features, [own.memberships(values[rows]) for own, values in pairs]
+def _predict(heads: Sequence[Head], rows: Described) -> tuple[FloatArray, FloatArray]:
+    """Logarithms of the probabilities of logistic regression and of clusters, [m, K] each."""
+    logistic = [np.log(h.logistic(x) + _LEAST) for h, x in zip(heads, rows.features, strict=True)]
+    clustered = [h.clustered(m) for h, m in zip(heads, rows.memberships, strict=True)]
+    return np.mean(logistic, axis=0), np.log(np.mean(clustered, axis=0) + _LEAST)
 
 
 def fit_classifier(wells: Wells, labels: NDArray[np.str_], *, seed: int = 0) -> WellClassifier:
     """Learn from all ``wells`` and the labels [n] of their rows (before sorting), "" for none.
 
-    Labels of at most 2,000 rows of a well, and 40,000 in all, are used.
+    Labels of at most 2,000 rows of a well, and 40,000 in all, are used; every well counts the
+    same.
     """
     known = np.flatnonzero((labels != "")[wells.place])
     classes, codes = np.unique(labels[wells.place[known]], return_inverse=True)
-    corrected = wells.corrected()
-    groundwork = tuple(lay_groundwork(wells, values, seed) for values in corrected)
+    corrected = [(values, wells.context(values)) for values in wells.corrected()]
+    groundwork = tuple(lay_groundwork(*part, seed) for part in corrected)
     rng = np.random.default_rng([seed, 12])
     names = np.unique(wells.groups[known])
     most = max(min(ROWS_PER_WELL, MAX_ROWS // len(names)), 1)
     by_well = (np.flatnonzero(wells.groups[known] == name) for name in names)
     drawn = np.concatenate([rows[draw(rng, len(rows), most)] for rows in by_well])
-    rows = known[drawn]
-    described = _describe(groundwork, wells, corrected, rows)
-    labelled = _Labelled(codes[drawn], wells.groups[rows], *described)
-    heads = _fit_heads(labelled, len(classes))
-    left_out = _leave_out(labelled, len(classes), seed)
-    return WellClassifier(tuple(classes.tolist()), groundwork, heads, left_out)
+    labelled = Described.of(wells, groundwork, corrected, known[drawn])
+    codes, count = codes[drawn], len(classes)
+    weight = _equal(labelled.wells)
+    return WellClassifier(
+        tuple(classes.tolist()),
+        groundwork,
+        _fit_heads(labelled, codes, weight, count),
+        tuple(
+            fit_boosted_trees(labelled.features[view], codes, weight, count, seed)
+            for view in BOOSTED
+        ),
+        FEW_WEIGHTS if len(names) < MANY_WELLS else MANY_WEIGHTS,
+        _leave_out(labelled, codes, count, seed),
+    )
 
 
-FOLDS = 10  # of labelled wells; up to so many are left out one at a time
-TRIAL_ROWS = 10_000  # labelled rows that these trials use
-SIZES = (1, 2, 3, 5, 8, 12, 20)  # numbers of labelled wells of the learning curve
-DRAWS = 4  # of each size
+def _equal(wells: NDArray[np.str_]) -> FloatArray:
+    """Weights of rows [m], 1 in the mean, of the same sum for every well, however long."""
+    _, well, count = np.unique(wells, return_inverse=True, return_counts=True)
+    return np.asarray(len(wells) / len(count) / count[well])
 
 
-def _leave_out(labelled: _Labelled, classes: int, seed: int) -> LeftOut:
+def _leave_out(labelled: Described, codes: IntArray, classes: int, seed: int) -> LeftOut:
     """Predict labelled wells from the others, each left out once; of one well nothing is known."""
     rng = np.random.default_rng([seed, 13])
-    labelled = labelled.take(draw(rng, len(labelled.codes), TRIAL_ROWS))
+    rows = draw(rng, len(codes), TRIAL_ROWS)
+    labelled, codes = labelled.take(rows), codes[rows]
     names, well = np.unique(labelled.wells, return_inverse=True)
     if len(names) < 2:
-        return LeftOut({}, 1.0, {})
+        return LeftOut({}, {})
 
-    def predict(known: NDArray[np.bool_]) -> FloatArray:
-        """Scores of the rows of other wells than those ``known``, [m]."""
-        heads = _fit_heads(labelled.take(known), classes)
-        return _predict(heads, labelled.take(~known))
+    def right(known: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Share of rows that are named right in each well, by those known; NaN in these."""
+        weight = _equal(labelled.wells[known])
+        heads = _fit_heads(labelled.take(known), codes[known], weight, classes)
+        first, second = _predict(heads, labelled.take(~known))
+        correct = (first + second).argmax(1) == codes[~known]
+        counts = np.bincount(well[~known], minlength=len(names))
+        with np.errstate(invalid="ignore"):
+            return np.bincount(well[~known], weights=correct, minlength=len(names)) / counts
 
     fold = rng.permutation(len(names)) % FOLDS
-    joint = np.empty((len(well), classes))
-    for k in np.unique(fold):
-        apart = fold[well] == k
-        joint[apart] = predict(~apart)
-    counts = np.bincount(well)
-    accuracy = np.bincount(well, weights=joint.argmax(1) == labelled.codes) / counts
-    curve = {}
-    for size in (size for size in SIZES if size < len(names)):
-        found = []
-        for _ in range(min(DRAWS, len(names))):
-            known = np.isin(well, rng.choice(len(names), size, replace=False))
-            right = predict(known).argmax(1) == labelled.codes[~known]
-            others = np.setdiff1d(np.arange(len(names)), well[known])
-            by_well = np.bincount(well[~known], weights=right, minlength=len(names)) / counts
-            found.append(by_well[others].mean())
-        curve[size] = float(np.mean(found))
-    temperature = _calibrate(joint, labelled.codes, 1.0 / counts[well], len(names))
-    return LeftOut(dict(zip(names.tolist(), accuracy.tolist(), strict=True)), temperature, curve)
-
-
-def _calibrate(joint: FloatArray, codes: IntArray, weight: FloatArray, wells: int) -> float:
-    """Return the temperature of the highest likelihood of left-out rows, [n, K] scores.
-
-    Few wells say little about it: its logarithm is drawn to zero as if by `PRIOR_WELLS` more.
-    """
-    from scipy.optimize import minimize_scalar
-
-    def loss(log_temperature: float) -> float:
-        scaled = joint / np.exp(log_temperature)
-        peak = scaled.max(1, keepdims=True)
-        total = peak[:, 0] + np.log(np.exp(scaled - peak).sum(1))
-        return float(weight @ (total - scaled[np.arange(len(codes)), codes]))
-
-    best = minimize_scalar(loss, bounds=(np.log(0.25), np.log(4.0)), method="bounded")
-    return float(np.exp(best.x * wells / (wells + PRIOR_WELLS)))
+    accuracy = np.nanmax([right(fold[well] != k) for k in np.unique(fold)], axis=0)
+    curve = {
+        size: float(
+            np.mean(
+                [
+                    np.nanmean(right(np.isin(well, rng.choice(len(names), size, replace=False))))
+                    for _ in range(min(DRAWS, len(names)))
+                ]
+            )
+        )
+        for size in SIZES
+        if size < len(names)
+    }
+    return LeftOut(dict(zip(names.tolist(), accuracy.tolist(), strict=True)), curve)
 
 
 def _softmax(scores: FloatArray) -> FloatArray:

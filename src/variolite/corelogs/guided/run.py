@@ -12,6 +12,7 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
+from variolite.corelogs.guided.boosted_trees import BoostedTrees
 from variolite.corelogs.guided.classifier import (
     Groundwork,
     Head,
@@ -94,19 +95,23 @@ def class_columns(classifier: WellClassifier, probabilities: FloatArray) -> dict
 
 def _save(run: RunFolder, classifier: WellClassifier) -> None:
     arrays: dict[str, NDArray[Any]] = {}
-    for view, (ground, head) in enumerate(
-        zip(classifier.groundwork, classifier.heads, strict=True)
-    ):
+    views = zip(classifier.groundwork, classifier.heads, strict=True)
+    for view, (ground, head) in enumerate(views):
         for part in (ground, head):
             for name, value in vars(part).items():
                 several = value if isinstance(value, tuple) else (value,)
                 arrays |= {f"{view}.{name}.{i}": own for i, own in enumerate(several)}
+    for i, trees in enumerate(classifier.boosted):
+        one = {"baseline": trees.baseline, "sizes": trees.sizes, "classes": trees.classes}
+        arrays |= {f"trees.{i}.{name}": value for name, value in one.items()}
+        arrays |= {f"trees.{i}.nodes.{name}": value for name, value in trees.nodes.items()}
     meta = {
         "format": 1,
         "classes": classifier.classes,
         "views": len(classifier.groundwork),
+        "boosted": len(classifier.boosted),
+        "weights": classifier.weights,
         "accuracy": dict(classifier.left_out.accuracy),
-        "temperature": classifier.left_out.temperature,
         "curve": [*classifier.left_out.curve.items()],
     }
     contiguous = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
@@ -136,9 +141,21 @@ def load_classifier(run: RunFolder) -> WellClassifier | None:
             ground.append(Groundwork(**one, clusters=several(view, "clusters")))
             one = {n: arrays[f"{view}.{n}.0"] for n in ("slopes", "intercepts")}
             heads.append(Head(**one, shares=several(view, "shares")))
+        boosted = []
+        for i in range(meta["boosted"]):
+            one = {n: arrays[f"trees.{i}.{n}"] for n in ("baseline", "sizes", "classes")}
+            start = f"trees.{i}.nodes."
+            nodes = {k.removeprefix(start): v for k, v in arrays.items() if k.startswith(start)}
+            boosted.append(BoostedTrees(**one, nodes=nodes, total=len(meta["classes"])))
         curve = {int(size): float(value) for size, value in meta["curve"]}
-        left_out = LeftOut(meta["accuracy"], float(meta["temperature"]), curve)
-        return WellClassifier(tuple(meta["classes"]), tuple(ground), tuple(heads), left_out)
+        return WellClassifier(
+            tuple(meta["classes"]),
+            tuple(ground),
+            tuple(heads),
+            tuple(boosted),
+            tuple(meta["weights"]),
+            LeftOut(meta["accuracy"], curve),
+        )
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
         raise RunFolderError(
             f"the classifier is damaged ({type(error).__name__})",

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from variolite.records.context import running
 from variolite.scoring.intervals import FloatArray, IntArray
 
 # Share of the well's median, of its slow trend and of its inferred shift that is subtracted.
@@ -66,39 +67,20 @@ class Wells:
         found = [np.median(self.values[a:b], axis=0) for a, b in zip(starts, ends, strict=True)]
         return np.repeat(np.reshape(found, (-1, self.values.shape[1])), ends - starts, axis=0)
 
-    def running(
-        self, values: FloatArray, width: int, rows: IntArray | None = None
-    ) -> tuple[FloatArray, FloatArray]:
-        """Mean and deviation over ``width`` rows of a well around each of ``rows``, [m, d] each.
-
-        Differences of cumulative sums: the cost does not depend on the width.
-        """
-        at = np.arange(len(values)) if rows is None else rows
-        low = np.maximum(at - width // 2, self.first[at])
-        high = np.minimum(at + width // 2 + 1, self.end[at])
-        count = (high - low)[:, None]
-        sums = np.zeros((2, len(values) + 1, values.shape[1]))
-        np.cumsum(values, axis=0, out=sums[0, 1:])
-        np.cumsum(np.square(values), axis=0, out=sums[1, 1:])
-        mean, square = (sums[:, high] - sums[:, low]) / count
-        return mean, np.sqrt(np.maximum(square - mean * mean, 0.0))
-
     def corrected(self) -> list[FloatArray]:
         """Return the logs less each of the three corrections, [n, d] each."""
         medians, shifts = self.medians(), self.shifts
-        trend = self.running(self.values, TREND)[0] if self.ordered else medians
+        trend = running(self.values, self.first, (TREND,))[0][0] if self.ordered else medians
         return [self.values - (a * medians + b * trend + c * shifts) for a, b, c in CORRECTIONS]
 
-    def context(self, values: FloatArray, rows: IntArray) -> FloatArray:
-        """Return what surrounds each of ``rows`` [m]: [m, 5 d], or [m, 0] without an order.
+    def context(self, values: FloatArray) -> FloatArray:
+        """Return what surrounds each row: [n, 5 d], or [n, 0] without an order.
 
         The mean over 21 less that over 81 rows, the mean over 81, and the logarithms of the
         deviations over 5, 21 and 81.
         """
         if not self.ordered:
-            return np.empty((len(rows), 0))
-        means, deviations = zip(
-            *(self.running(values, width, rows) for width in WINDOWS), strict=True
-        )
-        logarithms = [np.log(deviation + _LEAST_DEVIATION) for deviation in deviations]
+            return np.empty((len(values), 0))
+        means, deviations = running(values, self.first, WINDOWS)
+        logarithms = np.log(deviations + _LEAST_DEVIATION)
         return np.hstack([means[1] - means[2], means[2], *logarithms])
