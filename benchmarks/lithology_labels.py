@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import GroupShuffleSplit
 
 from variolite.corelogs import LevelChooser, label_levels
-from variolite.corelogs.guided.classifier import fit_classifier
+from variolite.corelogs.guided.classifier import fit_classifier, lay_groundwork
 from variolite.corelogs.guided.suggest import distances, suggest
 from variolite.corelogs.guided.views import Wells
 from variolite.recipe import load_recipe
@@ -62,12 +62,12 @@ def labelled_wells(
 ) -> list[str]:
     """Return the wells that have labels in one draw."""
     if size == 0:
-        return names.tolist()
+        return list(names.tolist())
     if kind == "suggested":
         listed, distance = distances(wells, seed=draw)
         return [found.well for found in suggest(listed.tolist(), distance, size)[1]]
     chosen = np.random.default_rng([split, size, draw]).choice(len(names), size, replace=False)
-    return names[chosen].tolist()
+    return list(names[chosen].tolist())
 
 
 def score_split(index: int, path: Path, draws: int) -> tuple[Found, dict[str, list[float]]]:
@@ -105,6 +105,7 @@ def score_split(index: int, path: Path, draws: int) -> tuple[Found, dict[str, li
         "gradient_boosting": [_logs(part).values for part in parts.values()],
     }
     own = labels[rows["train"]]
+    groundwork = lay_groundwork(logs["train"], index)
     names = np.array(known)
     predicted: dict[tuple[str, int, str], list[NDArray[np.int64]]] = {}
     errors: dict[str, list[float]] = {}
@@ -113,7 +114,9 @@ def score_split(index: int, path: Path, draws: int) -> tuple[Found, dict[str, li
             began = time.monotonic()
             chosen = labelled_wells(kind, size, draw, index, logs["train"], names)
             marked = np.isin(records.group[rows["train"]], chosen)
-            classifier = fit_classifier(logs["train"], np.where(marked, own, ""), seed=draw)
+            classifier = fit_classifier(
+                logs["train"], np.where(marked, own, ""), seed=draw, groundwork=groundwork
+            )
             probability = classifier.probabilities(logs["test"])[held_out.kept]
             codes = np.array([code[name] for name in classifier.classes])[probability.argmax(1)]
             predicted.setdefault((kind, size, "guided"), []).append(codes)
@@ -210,8 +213,8 @@ def write(
         "78 wells of FORCE 2020, complete rows of GR, RHOB, NPHI, DTC and RDEP, 11 lithologies; "
         f"four splits of a quarter of the wells, {draws} draws of labelled wells on each, "
         f"{TEST_ROWS:,} held-out rows a split. Mean over splits and draws, and a 95 % interval "
-        "from resampling the held-out wells and the draws. ECE: expected calibration error in 15 bins, "
-        f"mean over draws, ± standard deviation over splits. {minutes:.0f} min.",
+        "from resampling the held-out wells and the draws. ECE: expected calibration error in 15 "
+        f"bins, mean over draws, ± standard deviation over splits. {minutes:.0f} min.",
         "",
         *table(["labelled wells", "method", "accuracy", "ARI", "AMI", "ECE"], rows),
         "",

@@ -73,7 +73,12 @@ class Groundwork:
         return found
 
 
-def lay_groundwork(values: FloatArray, context: FloatArray, seed: int) -> Groundwork:
+def lay_groundwork(wells: Wells, seed: int) -> tuple[Groundwork, ...]:
+    """Learn what needs no labels from the rows of all wells, for each correction."""
+    return tuple(_lay(*view, seed) for view in wells.views)
+
+
+def _lay(values: FloatArray, context: FloatArray, seed: int) -> Groundwork:
     """Fit whitening, clusterings and scales to corrected logs [n, d] and context [n, c]."""
     rng = np.random.default_rng([seed, 11])
     rows = draw(rng, len(values), FIT_ROWS)
@@ -104,15 +109,9 @@ class Described:
     memberships: list[list[FloatArray]]
 
     @classmethod
-    def of(
-        cls,
-        wells: Wells,
-        groundwork: Sequence[Groundwork],
-        corrected: Sequence[tuple[FloatArray, FloatArray]],
-        rows: IntArray,
-    ) -> Described:
-        """Describe some rows of wells from their corrected logs and context, all rows of each."""
-        parts = [(values[rows], context[rows]) for values, context in corrected]
+    def of(cls, wells: Wells, groundwork: Sequence[Groundwork], rows: IntArray) -> Described:
+        """Describe some rows of wells."""
+        parts = [(values[rows], context[rows]) for values, context in wells.views]
         features = [own.features(*part) for own, part in zip(groundwork, parts, strict=True)]
         memberships = [
             own.memberships(values) for own, (values, _) in zip(groundwork, parts, strict=True)
@@ -215,10 +214,9 @@ class WellClassifier:
     def probabilities(self, wells: Wells) -> FloatArray:
         """Probability of every class, [n, K], in the order of rows before sorting."""
         found = np.empty((len(wells.values), len(self.classes)))
-        corrected = [(values, wells.context(values)) for values in wells.corrected()]
         for start in range(0, len(found), BLOCK_ROWS):
             rows = np.arange(start, min(start + BLOCK_ROWS, len(found)))
-            described = Described.of(wells, self.groundwork, corrected, rows)
+            described = Described.of(wells, self.groundwork, rows)
             first, second = _predict(self.heads, described)
             joint = self.weights[0] * first + self.weights[1] * second
             trees = [
@@ -237,22 +235,27 @@ def _predict(heads: Sequence[Head], rows: Described) -> tuple[FloatArray, FloatA
     return np.mean(logistic, axis=0), np.log(np.mean(clustered, axis=0) + _LEAST)
 
 
-def fit_classifier(wells: Wells, labels: NDArray[np.str_], *, seed: int = 0) -> WellClassifier:
+def fit_classifier(
+    wells: Wells,
+    labels: NDArray[np.str_],
+    *,
+    seed: int = 0,
+    groundwork: tuple[Groundwork, ...] = (),
+) -> WellClassifier:
     """Learn from all ``wells`` and the labels [n] of their rows (before sorting), "" for none.
 
-    Labels of at most 2,000 rows of a well, and 40,000 in all, are used; every well counts the
-    same.
+    ``groundwork`` is laid unless it is given. Labels of at most 2,000 rows of a well, and 40,000
+    in all, are used; every well counts the same.
     """
     known = np.flatnonzero((labels != "")[wells.place])
     classes, codes = np.unique(labels[wells.place[known]], return_inverse=True)
-    corrected = [(values, wells.context(values)) for values in wells.corrected()]
-    groundwork = tuple(lay_groundwork(*part, seed) for part in corrected)
+    groundwork = groundwork or lay_groundwork(wells, seed)
     rng = np.random.default_rng([seed, 12])
     names = np.unique(wells.groups[known])
     most = max(min(ROWS_PER_WELL, MAX_ROWS // len(names)), 1)
     by_well = (np.flatnonzero(wells.groups[known] == name) for name in names)
     drawn = np.concatenate([rows[draw(rng, len(rows), most)] for rows in by_well])
-    labelled = Described.of(wells, groundwork, corrected, known[drawn])
+    labelled = Described.of(wells, groundwork, known[drawn])
     codes, count = codes[drawn], len(classes)
     weight = _equal(labelled.wells)
     return WellClassifier(

@@ -9,6 +9,7 @@ of the median with half of the shift that a mixture of all wells infers.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +67,11 @@ class Wells:
         ends = self.end[starts]
         found = [np.median(self.values[a:b], axis=0) for a, b in zip(starts, ends, strict=True)]
         return np.repeat(np.reshape(found, (-1, self.values.shape[1])), ends - starts, axis=0)
+
+    @cached_property
+    def views(self) -> list[tuple[FloatArray, FloatArray]]:
+        """Logs less each of the three corrections, [n, d], and their context, [n, c]."""
+        return [(values, self.context(values)) for values in self.corrected()]
 
     def corrected(self) -> list[FloatArray]:
         """Return the logs less each of the three corrections, [n, d] each."""
