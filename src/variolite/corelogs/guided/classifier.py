@@ -1,9 +1,10 @@
 """A classifier that learns from a few labelled wells and from the logs of all.
 
-Three kinds of classifier err differently: a logistic regression on a row and its surroundings;
+Four kinds of classifier err differently: a logistic regression on a row and its surroundings;
 shares of the classes in clusters of all wells, which need labels only for the names of clusters;
-and boosted trees. Each is averaged over corrections of `views` and over several clusterings;
-their weighted geometric mean is what is predicted.
+boosted trees; and a semi-supervised autoencoder. The first two are averaged over the corrections
+of `views`, the clusters also over several clusterings; the weighted geometric mean of all four is
+what is predicted.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from variolite.corelogs.guided.boosted_trees import BoostedTrees, fit_boosted_trees
+from variolite.corelogs.guided.semi_supervised import SemiSupervised, fit_semi_supervised
 from variolite.corelogs.guided.views import Wells
 from variolite.scoring.clustering import draw
 from variolite.scoring.gmm import lloyd
@@ -29,8 +31,10 @@ FIT_ROWS = 60_000  # for clusterings, drawn from all wells
 BLOCK_ROWS = 100_000
 PENALTY = 0.01  # inverse strength of the ridge of the logistic regression
 PRIOR_ROWS = 10.0  # rows that the overall shares count for in a cluster
-# Of logistic regression, clusters and trees in the geometric mean: trees need many wells.
-FEW_WEIGHTS, MANY_WEIGHTS, MANY_WELLS = (0.4, 0.4, 0.2), (0.3, 0.3, 0.4), 20
+# Of logistic regression, clusters, trees and the semi-supervised model in the geometric mean:
+# trees need many wells, and the model is for few.
+FEW_WEIGHTS, MANY_WEIGHTS, MANY_WELLS = (0.3, 0.3, 0.15, 0.25), (0.25, 0.25, 0.35, 0.15), 20
+SEMI_SUPERVISED = 2  # the correction that the semi-supervised model is trained on
 FOLDS = 10  # of labelled wells; up to so many are left out one at a time
 TRIAL_ROWS = 10_000  # labelled rows that these trials use
 SIZES = (1, 2, 3, 5, 8, 12, 20)  # numbers of labelled wells of the learning curve
@@ -200,15 +204,16 @@ class LeftOut:
 class WellClassifier:
     """Names the rows of any well, [n, K] probabilities of the sorted ``classes``.
 
-    ``weights`` are those of logistic regression, clusters and boosting in the geometric mean; it
-    is calibrated as long as they sum to one.
+    ``weights`` are those of logistic regression, clusters, boosted trees and the semi-supervised
+    model in the geometric mean; it is calibrated as long as they sum to one.
     """
 
     classes: tuple[str, ...]
     groundwork: tuple[Groundwork, ...]
     heads: tuple[Head, ...]
     boosted: tuple[BoostedTrees, ...]
-    weights: tuple[float, float, float]
+    model: SemiSupervised
+    weights: tuple[float, float, float, float]
     left_out: LeftOut
 
     def probabilities(self, wells: Wells) -> FloatArray:
@@ -217,15 +222,20 @@ class WellClassifier:
         for start in range(0, len(found), BLOCK_ROWS):
             rows = np.arange(start, min(start + BLOCK_ROWS, len(found)))
             described = Described.of(wells, self.groundwork, rows)
-            first, second = _predict(self.heads, described)
-            joint = self.weights[0] * first + self.weights[1] * second
-            trees = [
-                own.log_probabilities(described.features[view])
-                for view, own in zip(BOOSTED, self.boosted, strict=True)
-            ]
-            joint += self.weights[2] * np.mean(trees, axis=0)
+            parts = self.log_probabilities(described)
+            joint = np.sum([w * part for w, part in zip(self.weights, parts, strict=True)], axis=0)
             found[wells.place[rows]] = _softmax(joint)
         return found
+
+    def log_probabilities(self, rows: Described) -> tuple[FloatArray, ...]:
+        """Logarithms of the probabilities by each of the four, [m, K] each."""
+        trees = [
+            own.log_probabilities(rows.features[view])
+            for view, own in zip(BOOSTED, self.boosted, strict=True)
+        ]
+        logs = self.groundwork[SEMI_SUPERVISED].axes.shape[1]
+        joint = self.model.log_probabilities(rows.features[SEMI_SUPERVISED], logs)
+        return *_predict(self.heads, rows), np.mean(trees, axis=0), joint
 
 
 def _predict(heads: Sequence[Head], rows: Described) -> tuple[FloatArray, FloatArray]:
@@ -258,6 +268,16 @@ def fit_classifier(
     labelled = Described.of(wells, groundwork, known[drawn])
     codes, count = codes[drawn], len(classes)
     weight = _equal(labelled.wells)
+    some = Described.of(wells, groundwork, draw(rng, len(wells.values), FIT_ROWS))
+    model = fit_semi_supervised(
+        some.features[SEMI_SUPERVISED],
+        labelled.features[SEMI_SUPERVISED],
+        codes,
+        weight,
+        groundwork[SEMI_SUPERVISED].axes.shape[1],
+        count,
+        seed,
+    )
     return WellClassifier(
         tuple(classes.tolist()),
         groundwork,
@@ -266,6 +286,7 @@ def fit_classifier(
             fit_boosted_trees(labelled.features[view], codes, weight, count, seed)
             for view in BOOSTED
         ),
+        model,
         FEW_WEIGHTS if len(names) < MANY_WELLS else MANY_WEIGHTS,
         _leave_out(labelled, codes, count, seed),
     )

@@ -21,6 +21,7 @@ from variolite.corelogs.guided.classifier import (
     fit_classifier,
 )
 from variolite.corelogs.guided.picks import require_labels
+from variolite.corelogs.guided.semi_supervised import SemiSupervised
 from variolite.corelogs.guided.views import Wells
 from variolite.errors import RunFolderError
 from variolite.records import Records, write_bytes_atomic
@@ -105,6 +106,9 @@ def _save(run: RunFolder, classifier: WellClassifier) -> None:
         one = {"baseline": trees.baseline, "sizes": trees.sizes, "classes": trees.classes}
         arrays |= {f"trees.{i}.{name}": value for name, value in one.items()}
         arrays |= {f"trees.{i}.nodes.{name}": value for name, value in trees.nodes.items()}
+    model = classifier.model
+    arrays |= {"model.prior": model.prior, "model.classes": model.classes}
+    arrays |= {f"model.weights.{name}": value for name, value in model.weights.items()}
     meta = {
         "format": 1,
         "classes": classifier.classes,
@@ -141,18 +145,23 @@ def load_classifier(run: RunFolder) -> WellClassifier | None:
             ground.append(Groundwork(**one, clusters=several(view, "clusters")))
             one = {n: arrays[f"{view}.{n}.0"] for n in ("slopes", "intercepts")}
             heads.append(Head(**one, shares=several(view, "shares")))
-        boosted = []
+
+        def below(start: str) -> dict[str, NDArray[Any]]:
+            return {k.removeprefix(start): v for k, v in arrays.items() if k.startswith(start)}
+
+        total, boosted = len(meta["classes"]), []
         for i in range(meta["boosted"]):
             one = {n: arrays[f"trees.{i}.{n}"] for n in ("baseline", "sizes", "classes")}
-            start = f"trees.{i}.nodes."
-            nodes = {k.removeprefix(start): v for k, v in arrays.items() if k.startswith(start)}
-            boosted.append(BoostedTrees(**one, nodes=nodes, total=len(meta["classes"])))
+            boosted.append(BoostedTrees(**one, nodes=below(f"trees.{i}.nodes."), total=total))
+        one = {n: arrays[f"model.{n}"] for n in ("prior", "classes")}
+        model = SemiSupervised(below("model.weights."), **one, total=total)
         curve = {int(size): float(value) for size, value in meta["curve"]}
         return WellClassifier(
             tuple(meta["classes"]),
             tuple(ground),
             tuple(heads),
             tuple(boosted),
+            model,
             tuple(meta["weights"]),
             LeftOut(meta["accuracy"], curve),
         )
