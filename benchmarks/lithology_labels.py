@@ -6,7 +6,7 @@ Four splits of a quarter of the wells; of the others, n are labelled (several ra
 those that `corelogs suggest-well` chooses), and the logs of all are seen. Complete rows of five
 logs. Beside `corelogs/guided`: boosting on single rows, boosting with context ("fair"), and
 logistic regression on whitened logs less half of the well's median ("base"), all on the same
-rows, every labelled well with the same weight. Writes ``results/lithology_labels``.
+rows, every labelled well with the same weight, and `corelogs/guided` without its autoencoder. Writes ``results/lithology_labels``.
 """
 
 from __future__ import annotations
@@ -27,10 +27,16 @@ from benchmarks.lithology import WELLS, load
 from benchmarks.lithology_splits import SplitScores
 from benchmarks.pages import RESULTS, command, provenance, table, write_page
 from numpy.typing import NDArray
+from scipy.special import softmax
 from sklearn.model_selection import GroupShuffleSplit
 
 from variolite.corelogs import LevelChooser, label_levels
-from variolite.corelogs.guided.classifier import fit_classifier, lay_groundwork
+from variolite.corelogs.guided.classifier import (
+    FEW_WEIGHTS,
+    Described,
+    fit_classifier,
+    lay_groundwork,
+)
 from variolite.corelogs.guided.suggest import distances, suggest
 from variolite.corelogs.guided.views import Wells
 from variolite.recipe import load_recipe
@@ -50,10 +56,13 @@ ROWS_PER_WELL = 2_000
 METRICS = ("accuracy", "ari", "ami")
 NAMES = {
     "guided": "corelogs/guided",
+    "without": "without the autoencoder",
     "boosting_with_context": "fair boosting",
     "logistic_regression": "base",
     "gradient_boosting": "boosting, single rows",
 }
+# Weights of logistic regression, clusters and trees alone: for many labelled wells, and for few.
+WITHOUT = ((0.3, 0.3, 0.4, 0.0), (0.4, 0.4, 0.2, 0.0))
 Found = dict[tuple[str, int, str], Entry]
 
 
@@ -106,6 +115,9 @@ def score_split(index: int, path: Path, draws: int) -> tuple[Found, dict[str, li
     }
     own = labels[rows["train"]]
     groundwork = lay_groundwork(logs["train"], index)
+    # Wells are sorted by depth; the rows that are scored, where they stand then.
+    scored_rows = np.argsort(logs["test"].place)[held_out.kept]
+    described = Described.of(logs["test"], groundwork, scored_rows)
     names = np.array(known)
     predicted: dict[tuple[str, int, str], list[NDArray[np.int64]]] = {}
     errors: dict[str, list[float]] = {}
@@ -115,21 +127,30 @@ def score_split(index: int, path: Path, draws: int) -> tuple[Found, dict[str, li
             chosen = labelled_wells(kind, size, draw, index, logs["train"], names)
             marked = np.isin(records.group[rows["train"]], chosen)
             classifier = fit_classifier(
-                logs["train"], np.where(marked, own, ""), seed=draw, groundwork=groundwork
+                logs["train"],
+                np.where(marked, own, ""),
+                seed=draw,
+                groundwork=groundwork,
+                estimate=False,
             )
-            probability = classifier.probabilities(logs["test"])[held_out.kept]
-            codes = np.array([code[name] for name in classifier.classes])[probability.argmax(1)]
-            predicted.setdefault((kind, size, "guided"), []).append(codes)
-            error = calibration_error(codes == truth, probability.max(1))
-            errors.setdefault(f"{kind} {size}", []).append(error)
+            logarithms = classifier.log_probabilities(described)
+            few = classifier.weights == FEW_WEIGHTS
+            for name, weights in (("guided", classifier.weights), ("without", WITHOUT[few])):
+                joint = np.sum([w * p for w, p in zip(weights, logarithms, strict=True)], axis=0)
+                probability = softmax(joint, axis=1)
+                codes = np.array([code[n] for n in classifier.classes])[probability.argmax(1)]
+                error = calibration_error(codes == truth, probability.max(1))
+                errors.setdefault(f"{kind} {size} {name}", []).append(error)
+                predicted.setdefault((kind, size, name), []).append(codes)
+                if name == "guided":
+                    note = f"accuracy {np.mean(codes == truth):.3f}, calibration error {error:.3f}"
             drawn = _equal_rows(parts["train"], chosen, draw)
             for name, (x, scored) in features.items() if kind == "random" else ():
                 y = np.array([code[label] for label in own[drawn]])
                 found = CLASSIFIERS[name](x[drawn], y, scored[held_out.kept], draw)
                 predicted.setdefault((kind, size, name), []).append(found)
-            note = f"split {index}, {kind} {size}, draw {draw}: "
-            note += f"accuracy {np.mean(codes == truth):.3f}, calibration error {error:.3f}, "
-            print(f"{note}{time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+            note = f"split {index}, {kind} {size}, draw {draw}: {note}"
+            print(f"{note}, {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
     entries = {}
     for key, every in predicted.items():
         scores = score_clusters(every, held_out, "lithology")
@@ -197,7 +218,7 @@ def write(
     for (kind, size, name), entry in pooled.items():
         found = intervals_of(entry.scored)
         cells = [f"{found[m].mean:.3f} [{found[m].low:.3f}, {found[m].high:.3f}]" for m in METRICS]
-        error = errors[f"{kind} {size}"] if name == "guided" else []
+        error = errors.get(f"{kind} {size} {name}", [])
         cells.append(f"{np.mean(error):.3f} ± {np.std(error, ddof=1):.3f}" if error else "-")
         rows.append([_title(kind, size), NAMES[name], *cells])
         record = {m: [found[m].mean, found[m].low, found[m].high] for m in METRICS}
@@ -208,6 +229,7 @@ def write(
                 _pair(pooled, (kind, size, name), other)
                 for other in others
                 if kind == "suggested" or other[0] == "random"
+                if (other[2] == "guided") or other[0] == kind
             ]
     lines = [
         "78 wells of FORCE 2020, complete rows of GR, RHOB, NPHI, DTC and RDEP, 11 lithologies; "

@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 from calling import TINY
 
+from variolite.corelogs.guided import semi_supervised
 from variolite.corelogs.guided.picks import PICKED
 
 
@@ -25,7 +26,8 @@ def field(example, tmp_path_factory):
     return logs, picks, wells, folder
 
 
-def test_picks_of_three_wells_name_the_others(field, program):
+def test_picks_of_three_wells_name_the_others(field, program, monkeypatch):
+    monkeypatch.setattr(semi_supervised, "STEPS", 20)
     logs, picks, wells, folder = field
     run, out = folder / "run", folder / "classes.csv"
     said = program("fit", "corelogs/guided", *TINY, data=logs, labels=picks, out=run).err

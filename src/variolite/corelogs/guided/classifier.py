@@ -251,10 +251,12 @@ def fit_classifier(
     *,
     seed: int = 0,
     groundwork: tuple[Groundwork, ...] = (),
+    estimate: bool = True,
 ) -> WellClassifier:
     """Learn from all ``wells`` and the labels [n] of their rows (before sorting), "" for none.
 
-    ``groundwork`` is laid unless it is given. Labels of at most 2,000 rows of a well, and 40,000
+    ``groundwork`` is laid unless it is given; ``estimate`` also leaves labelled wells out, for
+    `LeftOut`. Labels of at most 2,000 rows of a well, and 40,000
     in all, are used; every well counts the same.
     """
     known = np.flatnonzero((labels != "")[wells.place])
@@ -288,7 +290,7 @@ def fit_classifier(
         ),
         model,
         FEW_WEIGHTS if len(names) < MANY_WELLS else MANY_WEIGHTS,
-        _leave_out(labelled, codes, count, seed),
+        _leave_out(labelled, codes, count, seed) if estimate else LeftOut({}, {}),
     )
 
 
