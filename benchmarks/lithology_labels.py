@@ -4,9 +4,9 @@
 
 Four splits of a quarter of the wells; of the others, n are labelled (several random draws, or
 those that `corelogs suggest-well` chooses), and the logs of all are seen. Complete rows of five
-logs. Beside `corelogs/guided`: boosting on single rows, boosting with context ("fair"), and
-logistic regression on whitened logs less half of the well's median ("base"), all on the same
-rows, every labelled well with the same weight, and `corelogs/guided` without its autoencoder. Writes ``results/lithology_labels``.
+logs. Beside `corelogs/guided`: the same without its autoencoder; boosting with context ("fair");
+and logistic regression on whitened logs less half of the well's median ("base"), all on the same
+rows, every labelled well with the same weight. Writes ``results/lithology_labels``.
 """
 
 from __future__ import annotations
@@ -59,7 +59,6 @@ NAMES = {
     "without": "without the autoencoder",
     "boosting_with_context": "fair boosting",
     "logistic_regression": "base",
-    "gradient_boosting": "boosting, single rows",
 }
 # Weights of logistic regression, clusters and trees alone: for many labelled wells, and for few.
 WITHOUT = ((0.3, 0.3, 0.4, 0.0), (0.4, 0.4, 0.2, 0.0))
@@ -111,7 +110,6 @@ def score_split(index: int, path: Path, draws: int) -> tuple[Found, dict[str, li
     features = {
         "logistic_regression": [less_half_median(_logs(part)) for part in parts.values()],
         "boosting_with_context": [with_context(_logs(part)) for part in parts.values()],
-        "gradient_boosting": [_logs(part).values for part in parts.values()],
     }
     own = labels[rows["train"]]
     groundwork = lay_groundwork(logs["train"], index)

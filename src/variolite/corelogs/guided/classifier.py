@@ -33,12 +33,13 @@ PENALTY = 0.01  # inverse strength of the ridge of the logistic regression
 PRIOR_ROWS = 10.0  # rows that the overall shares count for in a cluster
 # Of logistic regression, clusters, trees and the semi-supervised model in the geometric mean:
 # trees need many wells, and the model is for few.
-FEW_WEIGHTS, MANY_WEIGHTS, MANY_WELLS = (0.3, 0.3, 0.15, 0.25), (0.25, 0.25, 0.35, 0.15), 20
+FEW_WEIGHTS, MANY_WEIGHTS, MANY_WELLS = (0.32, 0.32, 0.16, 0.2), (0.25, 0.25, 0.35, 0.15), 20
 SEMI_SUPERVISED = 2  # the correction that the semi-supervised model is trained on
 FOLDS = 10  # of labelled wells; up to so many are left out one at a time
 TRIAL_ROWS = 10_000  # labelled rows that these trials use
 SIZES = (1, 2, 3, 5, 8, 12, 20)  # numbers of labelled wells of the learning curve
 DRAWS = 4  # of each size
+_LEAST_BELIEF = 1e-4  # of a class, for the semi-supervised model
 _LEAST = 1e-6  # probability: one classifier alone cannot veto a class
 
 
@@ -270,9 +271,11 @@ def fit_classifier(
     labelled = Described.of(wells, groundwork, known[drawn])
     codes, count = codes[drawn], len(classes)
     weight = _equal(labelled.wells)
+    heads = _fit_heads(labelled, codes, weight, count)
     some = Described.of(wells, groundwork, draw(rng, len(wells.values), FIT_ROWS))
     model = fit_semi_supervised(
         some.features[SEMI_SUPERVISED],
+        np.log(_softmax(np.mean(_predict(heads, some), axis=0)) + _LEAST_BELIEF),
         labelled.features[SEMI_SUPERVISED],
         codes,
         weight,
@@ -283,7 +286,7 @@ def fit_classifier(
     return WellClassifier(
         tuple(classes.tolist()),
         groundwork,
-        _fit_heads(labelled, codes, weight, count),
+        heads,
         tuple(
             fit_boosted_trees(labelled.features[view], codes, weight, count, seed)
             for view in BOOSTED

@@ -2,8 +2,9 @@
 
 Model M2 of Kingma et al. (2014): a class y, a latent z given the class, and the whitened logs x
 given both. Labelled rows have the evidence lower bound of their class; of unlabelled rows, all
-classes are weighed by a classifier q(y | x and its surroundings). What predicts is not that
-classifier, which is too sure of itself, but the model: p(y | x) by the bound of every class.
+classes are weighed by a classifier q(y | x and its surroundings), and what other classifiers say
+of a row takes the place of the prior of classes. What predicts is not that classifier, which is
+too sure of itself, but the model: p(y | x) by the bound of every class.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ LATENT, HIDDEN, CLASSIFIER = 5, 48, 64
 STEPS, WARM_UP = 1_500, 300  # of which the KL is weighed up
 UNLABELLED, LABELLED = 256, 128  # rows of a step
 RATE, DECAY, DROPOUT = 2e-3, 1e-4, 0.2
-GUIDANCE = 20.0  # weight of the classifier's own loss on labelled rows
+GUIDANCE = 3.0  # weight of the classifier's own loss on labelled rows
 LEVEL = 0.1  # share of the prior of classes that is the same for all
 CHUNK_ROWS = 4_096
 _HALF_LOG_2PI = 0.9189385
@@ -96,6 +97,7 @@ class SemiSupervised:
 
 def fit_semi_supervised(
     unlabelled: FloatArray,
+    believed: FloatArray,
     labelled: FloatArray,
     codes: IntArray,
     weight: FloatArray,
@@ -105,12 +107,14 @@ def fit_semi_supervised(
 ) -> SemiSupervised:
     """Train on features of unlabelled rows [u, f] and of labelled ones [n, f] with their codes.
 
-    The first ``logs`` features are modelled, the others inform the classifier alone. ``weight``
-    [n] is of labelled rows, ``total`` the number of classes in all.
+    ``believed`` [u, total] are log-probabilities of the classes of unlabelled rows. The first
+    ``logs`` features are modelled, the others inform the classifier alone. ``weight`` [n] is of
+    labelled rows, ``total`` the number of classes in all.
     """
     classes, codes = np.unique(codes, return_inverse=True)
     shares = np.bincount(codes, weights=weight) / weight.sum()
     prior = (1.0 - LEVEL) * shares + LEVEL / len(classes)
+    beliefs = believed[:, classes].astype(np.float32)
     rng, noise = np.random.default_rng([seed, 15]), torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]), single_thread(0):
         torch.manual_seed(seed)  # of starting weights and dropout
@@ -130,7 +134,8 @@ def fit_semi_supervised(
             guess = torch.log_softmax(model.classify(features), 1)
             # Unlabelled rows: the bound of every class, and the entropy of the guess.
             own = guess[:UNLABELLED]
-            loss = -(own.exp() * (joint[:UNLABELLED] - own)).sum(1).mean()
+            bound = joint[:UNLABELLED] - log_prior + torch.from_numpy(beliefs[free])
+            loss = -(own.exp() * (bound - own)).sum(1).mean()
             at = torch.from_numpy(codes[known])[:, None]
             gained = joint[UNLABELLED:] + GUIDANCE * guess[UNLABELLED:]
             worth = torch.from_numpy(weight[known].astype(np.float32))
