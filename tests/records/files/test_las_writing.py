@@ -44,8 +44,10 @@ def test_a_file_for_every_well_comes_back(tmp_path):
     # Another program reads the same, and text as codes: LAS 2.0 has numbers only.
     las = lasio.read(paths[0], mnemonic_case="preserve", ignore_comments=())
     assert all(curve.data.dtype.kind == "f" for curve in las.curves)
-    assert np.array_equal(las["rock_type"], [1, NAN, 2], equal_nan=True)
-    assert las.params["rock_type_1"].value == 'red "sand"'
+    # Sorted over all wells: x is the second.
+    assert np.array_equal(las["rock_type"], [1, NAN, 3], equal_nan=True)
+    codes = {item.mnemonic: item.value for item in las.params}
+    assert codes == {"rock_type_1": 'red "sand"', "rock_type_3": "y z"}
     assert [curve.mnemonic for curve in las.curves] == names
     assert np.array_equal(las["GR_new"], [0.25, NAN, 1e300], equal_nan=True)
     assert (las.well["STRT"].value, las.well["STEP"].value) == (1000.0, 0.1)

@@ -50,7 +50,7 @@ def write_las(
     of_las = files.str.to_lowercase().str.ends_with(".las")
     if of_las.all():
         # The index of a file orders all of its rows, whichever curve is the depth of a model.
-        depth = next((name for name in frame.columns if name != well), depth)
+        depth = next((name for name in frame.columns if name not in (well, "WELL")), depth)
     if depth is None:
         hint = "Bind a column to 'depth' with --map"
         raise DataError("LAS files need a depth, and the table has none", hint=hint)
@@ -66,6 +66,8 @@ def write_las(
     curves = curves.rename({n: f"{n}_new" for n in curves.columns if n in frame.columns})
     rest = frame.drop(depth, *([well] if well else []))
     logs = pl.DataFrame([pl.Series(depth, numbers), *rest.iter_columns(), *curves.iter_columns()])
+    words = {s.name: _words(s) for s in logs.iter_columns() if _is_text(s)}
+    logs = logs.with_columns(_coded(logs[name], texts) for name, texts in words.items())
     there = pl.Series(~np.isnan(numbers))
     names = wells.filter(there).unique(maintain_order=True).to_list()
     paths = [path] if len(names) == 1 else files_in(path.with_suffix(""), names, ".las")
@@ -73,13 +75,19 @@ def write_las(
         own = there & (wells == name)
         first = files.filter(own & of_las).head(1).to_list()
         header = read_las_header(Path(first[0])) if first else LasHeader([], [], {}, "")
-        text = _las_text(logs.filter(own), name or path.stem, table.units, header)
+        text = _las_text(logs.filter(own), name or path.stem, table.units, words, header)
         write_bytes_atomic(file, text.encode("utf-8"))
     return paths
 
 
-def _las_text(logs: pl.DataFrame, well: str, units: Mapping[str, str], header: LasHeader) -> str:
-    """Return the text of a LAS file; the first column is the depth."""
+def _las_text(
+    logs: pl.DataFrame,
+    well: str,
+    units: Mapping[str, str],
+    words: Mapping[str, list[str]],
+    header: LasHeader,
+) -> str:
+    """Return the text of a LAS file; the first column is the depth, those of ``words`` codes."""
     import lasio
 
     las = lasio.LASFile()
@@ -99,12 +107,10 @@ def _las_text(logs: pl.DataFrame, well: str, units: Mapping[str, str], header: L
         known = header.curves.get(own, {"unit": "", "value": "", "descr": ""})
         unit = re.sub(r"[\s:]", "", units.get(series.name, inside or known["unit"]))
         las.append_curve(name, np.empty(0), unit, known["descr"], known["value"])
-        words = None
-        if not (series.dtype.is_numeric() or series.dtype in (pl.Boolean, pl.Null)):
-            series, words = _coded(series)
-        for number, word in enumerate(words or (), start=1):
-            item = lasio.HeaderItem(f"{name}_{number}", "", word, f"code {number} of {name}")
-            las.params.append(item)
+        if texts := words.get(series.name):
+            for number in series.drop_nulls().unique().sort().to_list():
+                descr, word = f"code {number} of {name}", texts[number - 1]
+                las.params.append(lasio.HeaderItem(f"{name}_{number}", "", word, descr))
         values.append(series.cast(pl.Int8) if series.dtype == pl.Boolean else series)
     null = las.well["NULL"].value = _null(values)
     index = values[0].to_numpy()
@@ -114,8 +120,8 @@ def _las_text(logs: pl.DataFrame, well: str, units: Mapping[str, str], header: L
     buffer = io.StringIO()
     las.write(buffer, version=2.0, STRT=index[0], STOP=index[-1], STEP=step)
     # Numbers in full. Of lasio's own rows each value takes a microsecond.
-    texts = (s.fill_nan(None) if s.dtype.is_float() else s for s in values)
-    filled = [s.cast(pl.String).fill_null(str(null)).alias(str(i)) for i, s in enumerate(texts)]
+    whole = (s.fill_nan(None) if s.dtype.is_float() else s for s in values)
+    filled = [s.cast(pl.String).fill_null(str(null)).alias(str(i)) for i, s in enumerate(whole)]
     rows = pl.select(pl.concat_str(filled, separator=" ")).to_series()
     return "\n".join([buffer.getvalue().rstrip("\n"), *rows, ""])
 
@@ -127,12 +133,25 @@ def _item(item: Mapping[str, str]) -> Any:
     return lasio.HeaderItem(item["name"], item["unit"], item["value"] or " ", item["descr"])
 
 
-def _coded(series: pl.Series) -> tuple[pl.Series, list[str]]:
-    """Return codes from 1, null where missing, and the text that each stands for, on one line."""
-    texts = series.cast(pl.String).str.replace_all(r"\s+", " ").str.strip_chars().replace("", None)
-    words = texts.drop_nulls().unique(maintain_order=True).to_list()
+def _is_text(series: pl.Series) -> bool:
+    return not (series.dtype.is_numeric() or series.dtype in (pl.Boolean, pl.Null))
+
+
+def _one_line(series: pl.Series) -> pl.Series:
+    texts = series.cast(pl.String).str.replace_all(r"\s+", " ").str.strip_chars()
+    return texts.replace("", None)
+
+
+def _words(series: pl.Series) -> list[str]:
+    """Return the distinct texts of a column; the code of each is its place, from 1."""
+    words: list[str] = _one_line(series).drop_nulls().unique().sort().to_list()
+    return words
+
+
+def _coded(series: pl.Series, words: list[str]) -> pl.Series:
+    """Return the codes of texts, null where missing."""
     codes = {word: code for code, word in enumerate(words, start=1)}
-    return texts.replace_strict(codes, default=None, return_dtype=pl.Int64), words
+    return _one_line(series).replace_strict(codes, default=None, return_dtype=pl.Int64)
 
 
 def _null(values: list[pl.Series]) -> float:
