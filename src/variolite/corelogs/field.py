@@ -48,7 +48,7 @@ def clusters_of(
     import numpy as np
     import polars as pl
 
-    from variolite.corelogs.guided.run import class_columns, load_classifier, wells_of
+    from variolite.corelogs.guided.run import class_columns, load_classifier, probabilities_of
     from variolite.scoring.kept_clusters import along_depth, load_clusters
 
     clusters, along = load_clusters(run), along_depth(records)
@@ -63,7 +63,7 @@ def clusters_of(
     classifier = load_classifier(run)
     if classifier is None:
         return columns
-    return class_columns(classifier, classifier.probabilities(wells_of(model, records))) | columns
+    return class_columns(classifier, probabilities_of(classifier, model, records)) | columns
 
 
 class Corelogs:
@@ -272,14 +272,14 @@ def _classifier(run: RunFolder) -> Classify | None:
     """Return what a guided run says about the classes of rows."""
     import numpy as np
 
-    from variolite.corelogs.guided.run import load_classifier, wells_of
+    from variolite.corelogs.guided.run import load_classifier, probabilities_of
 
     classifier, model = load_classifier(run), run.model()
     if classifier is None:
         return None
 
     def classify(records: Records) -> tuple[NDArray[np.str_], NDArray[np.float64]]:
-        probabilities = classifier.probabilities(wells_of(model, records))
+        probabilities = probabilities_of(classifier, model, records)
         return np.array(classifier.classes)[probabilities.argmax(1)], probabilities.max(1)
 
     return classify

@@ -22,6 +22,7 @@ from variolite.corelogs.guided.views import Wells
 from variolite.scoring.clustering import draw
 from variolite.scoring.gmm import lloyd
 from variolite.scoring.intervals import FloatArray, IntArray
+from variolite.training.group_shift import GroupShift
 
 CLUSTERS = (8, 11, 11, 15, 20, 11)
 FEWER_AXES = 4  # strongest principal axes of the last clustering
@@ -206,7 +207,8 @@ class WellClassifier:
     """Names the rows of any well, [n, K] probabilities of the sorted ``classes``.
 
     ``weights`` are those of logistic regression, clusters, boosted trees and the semi-supervised
-    model in the geometric mean; it is calibrated as long as they sum to one.
+    model in the geometric mean; it is calibrated as long as they sum to one. ``shift`` infers the
+    shifts of wells.
     """
 
     classes: tuple[str, ...]
@@ -216,6 +218,7 @@ class WellClassifier:
     model: SemiSupervised
     weights: tuple[float, float, float, float]
     left_out: LeftOut
+    shift: GroupShift | None = None
 
     def probabilities(self, wells: Wells) -> FloatArray:
         """Probability of every class, [n, K], in the order of rows before sorting."""

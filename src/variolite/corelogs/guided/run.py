@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,10 +28,11 @@ from variolite.errors import RunFolderError
 from variolite.records import Records, write_bytes_atomic
 from variolite.scoring.intervals import FloatArray
 from variolite.training import RunFolder, TabularModel
+from variolite.training.group_shift import GroupShift
 from variolite.training.run import Prepared
 
 
-def wells_of(model: TabularModel, records: Records) -> Wells:
+def wells_of(model: TabularModel, records: Records, shift: GroupShift | None) -> Wells:
     """Whole wells as a classifier gets them: gaps filled by the first member of the model."""
     numeric = records.numeric.astype(np.float64)
     if not records.observed.all():
@@ -38,7 +40,7 @@ def wells_of(model: TabularModel, records: Records) -> Wells:
         for i, name in enumerate(model.schema.numeric_names):
             gaps = ~records.observed[:, i]
             numeric[gaps, i] = model.schema.numeric[name].evaluate(decoded[gaps, i])[0]
-    shifts = np.zeros_like(numeric) if model.shift is None else model.shift.shifts(records)
+    shifts = np.zeros_like(numeric) if shift is None else shift.shifts(records)
     groups = np.zeros(len(numeric), "U1") if records.group is None else records.group
     return Wells.of(numeric, np.asarray(shifts, np.float64), groups, records.order)
 
@@ -63,7 +65,9 @@ def fit_guided(run: RunFolder, prepared: Prepared, note: Callable[[str], None]) 
         records, labels = records.take(rest), labels[rest]
     require_labels(labels)
     seed = run.recipe().training.seed
-    classifier = fit_classifier(wells_of(model, records), labels, seed=seed)
+    shift = GroupShift.fit(records, seed=seed)
+    classifier = fit_classifier(wells_of(model, records, shift), labels, seed=seed)
+    classifier = replace(classifier, shift=shift)
     _save(run, classifier)
     for line in _lines(classifier):
         note(line)
@@ -78,6 +82,13 @@ def _lines(classifier: WellClassifier) -> list[str]:
     worst = min(accuracy, key=lambda name: accuracy[name])
     line = f"{len(values)} labelled wells, each named by the others: {values.mean():.0%} of rows "
     return [f"{line}right (least {accuracy[worst]:.0%}, {worst})"]
+
+
+def probabilities_of(
+    classifier: WellClassifier, model: TabularModel, records: Records
+) -> FloatArray:
+    """Probability of every class in every row, [n, K]."""
+    return classifier.probabilities(wells_of(model, records, classifier.shift))
 
 
 def class_columns(classifier: WellClassifier, probabilities: FloatArray) -> dict[str, pl.Series]:
@@ -115,6 +126,7 @@ def _save(run: RunFolder, classifier: WellClassifier) -> None:
         "views": len(classifier.groundwork),
         "boosted": len(classifier.boosted),
         "weights": classifier.weights,
+        "shift": classifier.shift and classifier.shift.to_dict(),
         "accuracy": dict(classifier.left_out.accuracy),
         "curve": [*classifier.left_out.curve.items()],
     }
@@ -164,6 +176,7 @@ def load_classifier(run: RunFolder) -> WellClassifier | None:
             model,
             tuple(meta["weights"]),
             LeftOut(meta["accuracy"], curve),
+            meta["shift"] and GroupShift.from_dict(meta["shift"]),
         )
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
         raise RunFolderError(

@@ -93,7 +93,7 @@ def suggestions(
         marked = (table.frame[PICKED] != "").to_numpy()[records.row]
     known = set(np.unique(records.group[marked]).tolist())
     with progress.stage("comparing wells"):
-        names, distance = distances(wells_of(model, records))
+        names, distance = distances(wells_of(model, records, None))
         before, found = suggest(names.tolist(), distance, count, known)
     accuracy: dict[int, float] = {}
     classifier = load_classifier(folder)
