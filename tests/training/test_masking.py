@@ -131,6 +131,27 @@ def test_masked_rows_reach_what_a_linear_model_can_say_in_closed_form(likelihood
     assert np.sqrt((error**2).mean()) < 0.2 * expected.std()
 
 
+def test_holes_without_a_sensor_train_a_product_of_experts_too():
+    values = linear_rows(1_200, columns=4, factors=1, noise=0.3)
+    values[:900, 2:] = np.nan  # three holes in four lack two sensors
+    schema, records = table_of(values, {"missing": "mask"})
+    groups = {"all_holes": ("a", "b"), "some_holes": ("c", "d")}
+    model = small(encoders=groups, fusion="product", decoder=())
+    settings = {"epochs": 20, "batch_size": 64, "learning_rate": 0.02, "patience": None}
+    trained = fit(schema, records, None, model, **settings).model
+    complete = records.take(np.arange(900, 1_200))
+    numeric = complete.numeric * np.array([1, 1, 0, 0], np.float32)
+    bare = replace(
+        complete, numeric=numeric, observed=complete.observed & [True, True, False, False]
+    )
+    lost = complete.raw[:, 2]  # the fourth column is noise
+    error = trained.reconstruct(bare)[0][:, 2] - lost
+    assert error.var() < 0.3 * lost.var()  # one factor rules all columns
+    # Who has both sensors is surer than who has one.
+    both, one = (trained.posterior(part)[1].mean() for part in (complete, bare))
+    assert both < one
+
+
 def test_settings_that_cannot_work_are_refused():
     with pytest.raises(RecipeError, match=r"names no column of the recipe: gama_ray; did you mean"):
         load_recipe(
