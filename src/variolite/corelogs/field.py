@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from variolite.records import Records, Schema, Table
     from variolite.scoring import Health, Scorecard
+    from variolite.scoring.kept_clusters import Clusters
     from variolite.scoring.tabular_run import Classify
     from variolite.training import RunFolder, TabularModel
     from variolite.training.run import Prepared
@@ -126,6 +127,8 @@ class Corelogs:
         else:
             with progress.stage("clustering the latents of the training groups") as step:
                 clusters = fit_clusters(run, prepared.part("train"), step)
+        if not run.cluster_table_file.is_file():
+            _describe(run, clusters, prepared, progress)
         if recipe.guided and not run.classifier_file.is_file():
             with progress.stage("learning the classes of the labelled groups"):
                 fit_guided(run, prepared, progress.note)
@@ -255,7 +258,8 @@ class Corelogs:
             progress=progress,
         )
         with progress.stage("clustering") as step:
-            fit_clusters(run, prepared.part("train"), step)
+            clusters = fit_clusters(run, prepared.part("train"), step)
+        _describe(run, clusters, prepared, progress)
         run.seal_fit()
         with progress.stage("scoring on held-out holes, beside the baselines") as step:
             score_run(run, table, levels=LevelChooser(), log=step)
@@ -302,6 +306,27 @@ def _loader(
     if picks is not None:
         mapping = mapping | {table.labels[0].name: PICKED}
     return labelled_loader(table, mapping, picks, progress.note), mapping
+
+
+def _describe(run: RunFolder, clusters: Clusters, prepared: Prepared, progress: Progress) -> None:
+    """Write clusters.csv, what the clusters of the training rows are like, and say it in lines."""
+    from variolite.corelogs.cluster_table import cluster_table, lines_of
+    from variolite.corelogs.lithology import LevelChooser
+    from variolite.records import write_table
+    from variolite.scoring.kept_clusters import along_depth
+
+    model, rows = run.model(), prepared.part("train")
+    along, latents = along_depth(rows), model.encode(rows)[0]
+    found = clusters.predict(latents, along)
+    probability = clusters.probability(latents, found, along)
+    columns = model.schema.schema.columns.values()
+    levels = LevelChooser((), (str(column.source) for column in columns))(rows.labels)
+    labels = next(iter(levels.values()), None)
+    table = cluster_table(rows, model.schema.numeric_names, found, probability, along, labels)
+    write_table(table, run.cluster_table_file)
+    order = model.schema.schema.order
+    for line in lines_of(table, order.unit if order else None):
+        progress.note(line)
 
 
 def _trained(

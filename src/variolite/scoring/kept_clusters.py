@@ -90,7 +90,13 @@ def active_dimensions(model: TabularModel, records: Records) -> NDArray[np.bool_
 
     The others are idle: they hold noise that some clusterings would blow up.
     """
-    nats = kl_from_normal(*model.posterior(records), model.prior_moments())
+    return _active_of(model, *model.posterior(records))
+
+
+def _active_of(
+    model: TabularModel, means: FloatArray, log_variances: FloatArray
+) -> NDArray[np.bool_]:
+    nats = kl_from_normal(means, log_variances, model.prior_moments())
     active: NDArray[np.bool_] = nats > ACTIVE_NATS
     return active
 
@@ -120,14 +126,15 @@ def fit_clusters(
                 hint="set smaller numbers, such as --set clustering.k=[2,3]",
             )
         plan = replace(plan, ks=grid)
-    active = active_dimensions(model, training)
+    means, log_variances = model.posterior(training)
+    active = _active_of(model, means, log_variances)
     # The same rows for every member, so that their criteria can be averaged.
     generator = np.random.default_rng(0)
     kept = draw(generator, len(training), MAX_TRAIN_ROWS)
     sample = draw(generator, n, SILHOUETTE_ROWS)
     groups = None if training.group is None else training.group[kept]
     fits: dict[int | None, list[Fit]] = {}
-    every, whitening = active_means(model, training, active), list[Whitening]()
+    every, whitening = np.where(active[:, None, :], means, 0.0), list[Whitening]()
     for member, latents in enumerate(every):
         if hidden_markov:
             whitening.append(Whitening.of(latents[kept]))

@@ -26,7 +26,7 @@ WORTH = 20.0  # rows that count for a knot: neighbours repeat one another
 RIDGE = 0.01  # added to the diagonal of covariances, in units of transformed values
 MOST_KNOTS = 30
 PERSISTENCE = 0.9  # correlation of one knot with the next
-COMPONENTS, ITERATIONS, STEPS = 8, 25, 15
+COMPONENTS, ITERATIONS, STEPS = 8, 25, 12
 
 
 class _Place(NamedTuple):

@@ -42,6 +42,7 @@ _HELD: set[Path] = set()  # runs that this process writes
 
 _BESIDE = ("clusters.safetensors", "classifier.safetensors", "errors.json")
 _BY_FIT = ["recipe.yaml", "split.json", "history.jsonl", "environment.json"]
+_BY_FIT += ["clusters.csv"]
 _BY_FIT += [f"model/{name}" for name in (DESCRIPTION, WEIGHTS, *_BESIDE)]
 _BY_SCORE = ["scorecard.json", "health.json", "held_out.parquet"]
 _BY_SCORE += ["training.parquet", "generated.parquet"]
@@ -76,6 +77,7 @@ class RunFolder:
     training_file = _Part("training.parquet")
     generated_file = _Part("generated.parquet")
     clusters_file = _Part("model/clusters.safetensors")
+    cluster_table_file = _Part("clusters.csv")
     classifier_file = _Part("model/classifier.safetensors")
     calibration_file = _Part("model/errors.json")
     page_file = _Part("report.html")

@@ -191,7 +191,9 @@ def fit_tabular(
         module,
         tuple(members),
         groups=_groups_of(training, validation),
-        shift=None if model.shift == "none" else GroupShift.fit(training, drift=model.drift),
+        shift=None
+        if model.shift == "none"
+        else GroupShift.fit(training, drift=model.drift, seed=members[0].seed),
     )
     training, validation = fitted.prepared(training), validation and fitted.prepared(validation)
     in_epoch = min(len(training), spec.rows_per_epoch or len(training))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import polars as pl
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
@@ -158,12 +159,16 @@ def quantiles_of(values: Floats) -> Floats:
     return np.quantile(finite, QUANTILES) if finite.size else np.full(3, np.nan)
 
 
-def profiles_section(held_out: HeldOut | None) -> Section:
-    """Return cluster profiles as a figure and a table, or say what is missing."""
+def profiles_section(held_out: HeldOut | None, kept: pl.DataFrame | None = None) -> Section:
+    """Return cluster profiles as a figure and a table, or say what is missing.
+
+    ``kept`` is what clusters.csv says of the clusters of the training rows.
+    """
     anchor, title = "profiles", "Cluster profiles"
+    named = () if kept is None or kept.is_empty() else (_named(kept),)
     if held_out is None:
         reason = "No cluster profiles yet: run `variolite score` to cluster the held-out rows."
-        return missing(anchor, title, reason)
+        return Section(anchor, title, named) if named else missing(anchor, title, reason)
     profiles = profiles_of(held_out)
     if not profiles:
         reason = "No cluster profiles: held_out.parquet has no clusters in it."
@@ -192,7 +197,24 @@ def profiles_section(held_out: HeldOut | None) -> Section:
         for profile in profiles
     ]
     table = Fold("Cluster profiles as a table: median (10 % to 90 % quantile)", [Table(head, rows)])
-    return Section(anchor, title, [*blocks, table])
+    return Section(anchor, title, [*named, *blocks, table])
+
+
+def _named(kept: pl.DataFrame) -> Table:
+    """Name the clusters of the training rows, with their layers and how sure they are."""
+    head = ("cluster", "name", "share of training rows", "layers", "mean probability", "labels")
+    rows = [
+        (
+            f"C{row['cluster']}",
+            str(row["name"]),
+            f"{row['share']:.1%}",
+            "" if row["thickness"] is None else significant(float(row["thickness"])),
+            "" if row["probability"] is None else f"{row['probability']:.2f}",
+            str(row["labels"] or ""),
+        )
+        for row in kept.iter_rows(named=True)
+    ]
+    return Table(head, rows)
 
 
 def _profiles(held_out: HeldOut, profiles: list[Profile], columns: list[str], start: int) -> Figure:

@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import polars as pl
+
 from variolite.corelogs.held_out_rows import HeldOut, held_out_of
 from variolite.corelogs.report.cluster_figures import (
     contingency_section,
@@ -53,7 +55,7 @@ def table_page(files: RunFiles) -> str:
             scorecard_section(scorecard, setup),
             strip_log_section(held_out),
             contingency_section(held_out),
-            profiles_section(held_out),
+            profiles_section(held_out, run.read(run.cluster_table_file, pl.read_csv)),
             latent_section(held_out),
             reconstruction_section(scorecard, held_out),
             health_section(health),
