@@ -5,12 +5,15 @@
 
 Everything is fitted on training wells and applied to held-out wells, as a user would: one run for
 each of three seeds, which move the shift, the network and the clusterings, and each run chooses k
-from 4 to 8 by the silhouette of k-means, without labels. Rows that lack a log are left out. FORCE
-takes four random splits with a quarter of the wells held out, KGS leaves one well out at a time.
+from 4 to 8 by the silhouette of k-means, without labels. FORCE takes four random splits with a
+quarter of the wells held out, KGS leaves one well out at a time. Rows that lack a log are left
+out; with ``--gaps`` they stay in and are scored apart, for some of the methods. Gaps of logs are
+then filled by regression on the other logs, once shifts are taken out.
 
 Boundaries are changes of the described lithology between neighbouring rows; one is found where
 clusters change within half a metre, and a change of clusters is false where no described one is
-as near. Writes ``benchmarks/results/lithology_clusters_force.json``, ``.md``, and kgs likewise.
+as near. Writes ``lithology_clusters_force.json`` and ``.md`` into ``benchmarks/results``, and for
+kgs and gaps likewise.
 """
 
 from __future__ import annotations
@@ -41,6 +44,7 @@ from sklearn.model_selection import GroupShuffleSplit
 from variolite.recipe import Recipe, load_recipe
 from variolite.records import Records, Split
 from variolite.scoring.algorithms import fit_kmeans
+from variolite.scoring.baselines import fill_gaps
 from variolite.scoring.clustering import (
     MAX_TRAIN_ROWS,
     SILHOUETTE_ROWS,
@@ -53,8 +57,9 @@ from variolite.scoring.evaluation import Entry, Evaluation, HeldOut, compare, ho
 from variolite.scoring.hmm import Whitening, fit_hmm
 from variolite.scoring.intervals import FloatArray, GroupSums, IntArray
 from variolite.scoring.kept_clusters import active_dimensions, active_means
-from variolite.scoring.scorecard import Scorecard, ScoreKey
+from variolite.scoring.scorecard import Scorecard, ScoreKey, ScoreRow
 from variolite.scoring.sequences import Sequences
+from variolite.scoring.tabular_run import logs_of
 from variolite.training import fit_tabular, members_for
 from variolite.training.group_shift import GroupShift
 from variolite.training.run import prepare
@@ -63,7 +68,7 @@ SEEDS = 3
 KS = (4, 5, 6, 7, 8)
 TRAIN_ROWS = 40_000  # for the networks
 NEAR = 0.5  # metres within which a boundary counts as found
-BASELINE = ("whitened", "kmeans")
+AGAINST = (("whitened", "kmeans"), ("drift", "hmm"))
 TITLES = {
     "whitened": "whitened logs",
     "latents": "VAE latents, no shift",
@@ -71,6 +76,7 @@ TITLES = {
     "drift": "logs less a drifting shift, whitened",
     "drift_latents": "VAE latents of the same",
 }
+WITH_GAPS = ("whitened", "drift", "drift_latents")
 METRICS = ("ari", "ami", "accuracy")
 ALONG = ("found", "false_per_100_m", "changes_per_100_m")
 
@@ -94,10 +100,10 @@ def splits(groups: NDArray[np.str_]) -> tuple[Split, ...]:
     return tuple(found)
 
 
-def score_split(index: int, name: str, path: Path) -> tuple[Evaluation, list[str]]:
+def score_split(index: int, name: str, path: Path, *, gaps: bool) -> tuple[Evaluation, list[str]]:
     """Score all methods on one split."""
     wells = WELLS[name]
-    frame = load(wells, path)
+    frame = load(wells, path, gaps=gaps)
     split = splits(frame[wells.well].to_numpy())[index]
     recipe = load_recipe("corelogs/default", ["model.shift=none", "model.drift=null"])
     prepared = prepare(recipe, frame, split=split)
@@ -114,6 +120,7 @@ def score_split(index: int, name: str, path: Path) -> tuple[Evaluation, list[str
         {"lithology": next(iter(rows.labels.values()))},
         train_rows=np.flatnonzero(~held),
         test_rows=np.flatnonzero(held),
+        complete=rows.observed.all(axis=1),
         order=rows.order,
         max_test_rows=None,
     )
@@ -126,13 +133,16 @@ def score_split(index: int, name: str, path: Path) -> tuple[Evaluation, list[str
         active = active_dimensions(model, known)
         return active_means(model, known, active)[0], active_means(model, test, active)[0]
 
+    def plain(_: int, shift: GroupShift | None = None) -> tuple[FloatArray, FloatArray]:
+        parts = [known, test] if shift is None else [shift.removed(known), shift.removed(test)]
+        first, second = (logs_of(part).values for part in parts)
+        return fill_gaps(first, second)
+
     def logs(drift: float | None, seed: int) -> tuple[FloatArray, FloatArray]:
-        shift = GroupShift.fit(known, drift=drift, seed=seed)
-        assert shift is not None
-        return shift.removed(known).numeric.astype(float), shift.removed(test).numeric.astype(float)
+        return plain(seed, GroupShift.fit(known, drift=drift, seed=seed))
 
     features: dict[str, Features] = {
-        "whitened": lambda _: (known.numeric.astype(float), test.numeric.astype(float)),
+        "whitened": plain,
         "latents": partial(latents, recipe),
         "shift": partial(logs, None),
         "drift": partial(logs, 300.0),
@@ -140,7 +150,8 @@ def score_split(index: int, name: str, path: Path) -> tuple[Evaluation, list[str
     }
     entries: list[Entry] = []
     notes: list[str] = []
-    for method, make in features.items():
+    for method in WITH_GAPS if gaps else features:
+        make = features[method]
         began = time.process_time()
         found, chosen = _clusters(make, held_out)
         for (algorithm, k, rule), runs in found.items():
@@ -200,13 +211,13 @@ def _entries(
     held_out: HeldOut,
     test: Records,
 ) -> list[Entry]:
-    scored = score_clusters(clusters, held_out, "lithology", known)
-    assert scored is not None
     along = boundaries(clusters, next(iter(test.labels.values())), held_out, test)
-    return [
-        Entry(replace(key, level="lithology"), scored),
-        Entry(replace(key, level="boundaries"), along),
-    ]
+    entries = [Entry(replace(key, level="boundaries"), along)]
+    for part in held_out.parts:
+        scored = score_clusters(clusters, held_out, "lithology", known, part=part)
+        assert scored is not None
+        entries.append(Entry(replace(key, level="lithology", rows=part), scored))
+    return entries
 
 
 def boundaries(
@@ -228,7 +239,7 @@ def boundaries(
     for own in clusters:
         changes = np.flatnonzero(both & (own[upper] != own[lower]))
         near = _near(place[described], place[changes])
-        wrong = ~_near(place[changes], place[described])
+        wrong = 1.0 - _near(place[changes], place[described])
         sums["found"].append(np.bincount(well[described], near, n))
         sums["described"].append(np.bincount(well[described], minlength=n).astype(float))
         sums["false"].append(np.bincount(well[changes], wrong, n))
@@ -258,6 +269,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("name", choices=WELLS)
     parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--gaps", action="store_true", help="keep rows that lack a log")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--results", type=Path, default=RESULTS)
     arguments = parser.parse_args()
@@ -265,9 +277,10 @@ def main() -> None:
     module = f"benchmarks.lithology_clusters {arguments.name}"
     made = provenance(command(module, argparse.Namespace(**options)), ("scikit-learn", "hmmlearn"))
     wells = WELLS[arguments.name]
-    frame = load(wells, arguments.data)
+    gaps = arguments.gaps
+    frame = load(wells, arguments.data, gaps=gaps)
     count = len(splits(frame[wells.well].to_numpy()))
-    work = partial(score_split, name=arguments.name, path=arguments.data)
+    work = partial(score_split, name=arguments.name, path=arguments.data, gaps=gaps)
     with ProcessPoolExecutor(arguments.processes, mp_context=get_context("spawn")) as pool:
         done = list(pool.map(work, range(count)))
     _write(arguments, wells.title, done, made, f"{frame.height:,} rows, {count} splits")
@@ -281,87 +294,89 @@ def _write(
     facts: str,
 ) -> None:
     pooled, card = evaluate_splits([evaluation for evaluation, _ in done], name=title)
-    paired = []
-    for method in TITLES:
-        for algorithm in ("kmeans", "hmm"):
-            for other in (BASELINE, ("drift", "hmm")):
-                if (method, algorithm) == other:
-                    continue
-                pair = [
-                    pooled.find(method=m, algorithm=a, rule="silhouette", level="lithology")
-                    for m, a in ((method, algorithm), other)
-                ]
-                paired += [
-                    replace(row, method=f"{method} {algorithm} vs {' '.join(other)}")
-                    for row in compare(*pair, metrics=("ari", "ami"))
-                ]
-    against = Scorecard(tuple(paired))
-    ks = (None, *KS)
-    lines, boundary_lines, pair_lines = [], [], []
-    for method, name in TITLES.items():
-        for algorithm in ("kmeans", "hmm"):
-            head = f"{name}, {'k-means' if algorithm == 'kmeans' else 'HMM'}"
-            own = [
-                pooled.find(
-                    method=method, algorithm=algorithm, level="lithology",
-                    rule="fixed" if k else "silhouette", k=k,
-                )
-                for k in ks
-            ]  # fmt: skip
-            values = {metric: [entry.whole(metric) for entry in own] for metric in METRICS}
-            first = [values[metric][0] for metric in METRICS]
-            cells = [f"{v.mean():.3f} ± {v.std(ddof=1):.3f}" for v in first[:2]]
-            cells += [f"{first[2].mean():.3f}"]
-            fixed = zip(values["ari"][1:], values["ami"][1:], strict=True)
-            lines.append([head, *cells, *(f"{a.mean():.3f} ({b.mean():.3f})" for a, b in fixed)])
-            at = pooled.find(
-                method=method, algorithm=algorithm, level="boundaries", rule="silhouette"
-            )
-            along = {name: at.whole(name).mean() for name in ALONG}
-            boundary_lines.append(
-                [head, f"{along['found']:.2f}", *(f"{along[name]:.1f}" for name in ALONG[1:])]
-            )
-            named = f"{method} {algorithm} vs {{}}"
-            cells = [
-                _difference(against, named.format(" ".join(other)), metric)
-                for other in (BASELINE, ("drift", "hmm"))
-                for metric in ("ari", "ami")
-            ]
-            pair_lines.append([head, *cells])
+    methods = dict.fromkeys(entry.key.method for entry in pooled.entries)
+    parts = dict.fromkeys(e.key.rows for e in pooled.entries if e.key.level == "lithology")
+    every = [(method, algorithm) for method in methods for algorithm in ("kmeans", "hmm")]
+    names = {
+        (method, algorithm): f"{TITLES[method]}, {'k-means' if algorithm == 'kmeans' else 'HMM'}"
+        for method, algorithm in every
+    }
     text = [
         f"{facts}, {SEEDS} seeds, networks on at most {TRAIN_ROWS:,} rows. ± is the standard "
-        "deviation over seeds of the mean over splits; each seed is a run of its own.",
+        "deviation over seeds of the mean over splits; each seed is a run of its own. Differences "
+        "have a 95 % interval from resampling wells and seeds, with k by rule on both sides.",
         "",
-        *table(
-            ["method", "ARI, k by rule", "AMI", "accuracy", *(f"k {k}: ARI (AMI)" for k in KS)],
-            lines,
-        ),
-        "",
-        "Differences with a 95 % interval from resampling wells and seeds; k by rule on both.",
-        "",
-        *table(
-            ["method", "ARI less whitened k-means", "AMI", "ARI less drift and HMM", "AMI"],
-            pair_lines,
-        ),
-        "",
+    ]
+    paired: list[ScoreRow] = []
+    for part in parts:
+        lines, differences = [], []
+        for one in every:
+
+            def find(
+                which: tuple[str, str], k: int | None = None, part: str | None = part
+            ) -> Entry:
+                rule = "fixed" if k else "silhouette"
+                wanted = {"k": k} if k else {}
+                return pooled.find(
+                    method=which[0], algorithm=which[1], rule=rule, level="lithology", rows=part,
+                    **wanted,
+                )  # fmt: skip
+
+            by_rule = {metric: find(one).whole(metric) for metric in METRICS}
+            cells = [f"{by_rule[m].mean():.3f} ± {by_rule[m].std(ddof=1):.3f}" for m in METRICS[:2]]
+            cells.append(f"{by_rule['accuracy'].mean():.3f}")
+            for k in KS:
+                ari, ami = (find(one, k).whole(metric).mean() for metric in METRICS[:2])
+                cells.append(f"{ari:.3f} ({ami:.3f})")
+            lines.append([names[one], *cells])
+            cells = []
+            for other in AGAINST:
+                rows = () if one == other else compare(
+                    find(one), find(other), metrics=("ari", "ami")
+                )  # fmt: skip
+                title_of = f"{' '.join(one)} vs {' '.join(other)}"
+                paired += [replace(row, method=title_of) for row in rows]
+                cells += [
+                    next(
+                        (
+                            f"{row.mean:+.3f} [{row.low:+.3f}, {row.high:+.3f}]"
+                            for row in rows
+                            if row.metric == metric
+                        ),
+                        "-",
+                    )
+                    for metric in ("ari", "ami")
+                ]
+            differences.append([names[one], *cells])
+        heads = [f"k {k}: ARI (AMI)" for k in KS]
+        text += [
+            *([f"## {part[0].upper()}{part[1:]} rows", ""] if part and len(parts) > 1 else []),
+            *table(["method", "ARI, k by rule", "AMI", "accuracy", *heads], lines),
+            "",
+            *table(
+                ["method", "ARI less whitened k-means", "AMI", "ARI less drift and HMM", "AMI"],
+                differences,
+            ),
+            "",
+        ]
+    lines = []
+    for one in every:
+        at = pooled.find(method=one[0], algorithm=one[1], level="boundaries", rule="silhouette")
+        found, wrong, changes = (at.whole(name).mean() for name in ALONG)
+        lines.append([names[one], f"{found:.2f}", f"{wrong:.1f}", f"{changes:.1f}"])
+    text += [
         f"Boundaries with k by rule: share of described ones with a change of clusters within "
         f"{NEAR:g} m, changes of clusters without a described one as near, and all changes.",
         "",
-        *table(["method", "found", "false / 100 m", "changes / 100 m"], boundary_lines),
+        *table(["method", "found", "false / 100 m", "changes / 100 m"], lines),
         "",
         *(f"- {line}" for _, notes in done for line in notes),
     ]
-    stem = arguments.results / f"lithology_clusters_{arguments.name}"
+    name = f"lithology_clusters_{arguments.name}{'_gaps' if arguments.gaps else ''}"
     shown = (*METRICS, *ALONG)
     kept = tuple(row for row in card.rows if row.metric.removesuffix("_sd") in shown)
-    write_page(stem, f"Clusters along depth: {title}", text,
-               values_of_card(Scorecard(kept).merge(against)), made)  # fmt: skip
-
-
-def _difference(card: Scorecard, method: str, metric: str) -> str:
-    for row in card.select(method=method, metric=metric):
-        return f"{row.mean:+.3f} [{row.low:+.3f}, {row.high:+.3f}]"
-    return "-"
+    values = values_of_card(Scorecard(kept).merge(Scorecard(tuple(paired))))
+    write_page(arguments.results / name, f"Clusters along depth: {title}", text, values, made)
 
 
 if __name__ == "__main__":

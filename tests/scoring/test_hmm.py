@@ -7,6 +7,7 @@ import pytest
 from scipy.stats import multivariate_normal
 
 from variolite.errors import DataError
+from variolite.scoring import hmm
 from variolite.scoring.algorithms import fit_kmeans
 from variolite.scoring.hmm import HiddenMarkov, Whitening, fit_hmm, stationary
 from variolite.scoring.sequences import Sequences
@@ -25,20 +26,22 @@ def small_model(seed=0):
 
 
 def by_enumeration(model, x):
-    """The best path, and the probability of every state at every row, from all k^n paths."""
+    """The best path, chances of states by row and numbers of transitions, from all k^n paths."""
     white = (x - model.centre) @ model.projection
     density = np.array(
         [multivariate_normal(mean, model.covariance).pdf(white) for mean in model.means]
     ).reshape(3, -1)
     start = stationary(model.transitions)
-    chance, share = {}, np.zeros((len(x), 3))
+    chance, share, moves = {}, np.zeros((len(x), 3)), np.zeros((3, 3))
     for path in product(range(3), repeat=len(x)):
         p = start[path[0]] * density[path[0], 0]
         for row in range(1, len(x)):
             p *= model.transitions[path[row - 1], path[row]] * density[path[row], row]
         chance[path] = p
         share[range(len(x)), path] += p
-    return max(chance, key=chance.get), share / share.sum(axis=1, keepdims=True)
+        np.add.at(moves, (path[:-1], path[1:]), p)
+    total = sum(chance.values())
+    return max(chance, key=chance.get), share / total, moves / total
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -50,12 +53,18 @@ def test_states_are_those_of_all_paths_counted(seed):
     depth = np.array([3.0, 2.0, 1.0, 3.0, 2.0, 30.0, 1.0, 4.0, 5.0])
     sequences = Sequences.of(groups, depth)
     path, share = model.predict(x, sequences), model.probabilities(x, sequences)
+    expected_moves = np.zeros((3, 3))
     for rows in ([6, 1, 3, 7, 8], [2, 4, 0], [5]):
-        best, expected = by_enumeration(model, x[rows])
+        best, expected, moves = by_enumeration(model, x[rows])
+        expected_moves += moves
         assert path[rows].tolist() == list(best)
         np.testing.assert_allclose(share[rows], expected, rtol=1e-8)
-    alone, _ = by_enumeration(model, x[:1])
+    steps = hmm._Steps.of(sequences)
+    found = hmm._forward_backward(steps, model._log_density(x)[steps.rows], model.transitions)
+    np.testing.assert_allclose(found[1], expected_moves, rtol=1e-8)
+    alone, expected, _ = by_enumeration(model, x[:1])
     assert model.predict(x)[0] == alone[0]
+    np.testing.assert_allclose(model.probabilities(x)[:1], expected, rtol=1e-8)
 
 
 def test_stationary_shares_stay():

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from variolite.scoring.scorecard import ScoreRow
 
 
-BASELINES = ("raw", "pca_whitened", "autoencoder")
+BASELINES = ("raw", "pca_whitened", "autoencoder", "shifted_logs")
 """The unsupervised methods a VAE is measured against."""
 MOST_METRICS, MOST_LINES, MOST_PLACES = 4, 600, 4
 
@@ -24,6 +24,7 @@ _METHODS = {
     "raw": "raw inputs",
     "pca_whitened": "whitened PCA",
     "autoencoder": "plain autoencoder",
+    "shifted_logs": "logs less shifts",
     "supervised": "supervised reference",
     "reference_draw": "draw from the reference",
     "random_decoration": "random decoration of prototypes",
@@ -34,6 +35,7 @@ _METHOD_COLOURS = {
     "raw": CATEGORIES[1],
     "pca_whitened": CATEGORIES[2],
     "autoencoder": CATEGORIES[5],
+    "shifted_logs": CATEGORIES[4],
     "supervised": INK,
     "random_coordinates": CATEGORIES[1],
     "template": CATEGORIES[2],
@@ -45,6 +47,7 @@ _ALGORITHMS = {
     "kmeans": "k-means",
     "gmm": "Gaussian mixture",
     "hdbscan": "HDBSCAN",
+    "hmm": "hidden Markov model",
     "gradient_boosting": "gradient boosting",
     "boosting_with_context": "boosting with context",
 }

@@ -1,26 +1,25 @@
 """A hidden Markov model along depth: layers are thicker than the spacing of rows.
 
 States are Gaussians that share one covariance, in whitened coordinates. L. R. Rabiner, Proceedings
-of the IEEE 77 (1989) 257. Forward-backward and Viterbi are those of hmmlearn.
+of the IEEE 77 (1989) 257. All sequences take a step at once, so that wells with many gaps cost no
+more than whole ones.
 """
 
 from __future__ import annotations
 
-import logging
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import NamedTuple, TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from variolite.errors import DataError
 from variolite.scoring.gmm import as_matrix
 from variolite.scoring.intervals import FloatArray, IntArray
 from variolite.scoring.sequences import Sequences
 
-if TYPE_CHECKING:
-    from hmmlearn.hmm import GaussianHMM
+V = TypeVar("V", bound=np.generic)
 
 ITERATIONS = 10
 MOST_ROWS = 30_000  # rows fitted to, about
@@ -82,21 +81,23 @@ class HiddenMarkov:
 
         Without ``sequences`` every row stands by itself.
         """
-        return self._along(x, sequences, "predict").astype(np.int64)
+        if sequences is None:
+            return np.asarray(self.probabilities(x).argmax(axis=1), np.int64)
+        steps, log_density = _Steps.of(sequences), self._log_density(x)
+        return steps.spread(_viterbi(steps, log_density[steps.rows], self.transitions))
 
     def probabilities(self, x: ArrayLike, sequences: Sequences | None = None) -> FloatArray:
         """Probability of every state at every row given all rows of its sequence, [n, k]."""
-        return self._along(x, sequences, "predict_proba")
-
-    def _along(self, x: ArrayLike, sequences: Sequences | None, verb: str) -> FloatArray:
-        white = Whitening(self.centre, self.projection)(x)
+        log_density = self._log_density(x)
         if sequences is None:
-            sequences = Sequences.of(np.arange(len(white)))
-        model = _blank(self.means, self.covariance, self.transitions)
-        found = getattr(model, verb)(white[sequences.rows], sequences.lengths)
-        ordered = np.empty_like(found)
-        ordered[sequences.rows] = found
-        return np.asarray(ordered)
+            joint = _likelihood(log_density) * stationary(self.transitions)
+            return np.asarray(joint / joint.sum(axis=1, keepdims=True))
+        steps = _Steps.of(sequences)
+        return steps.spread(_forward_backward(steps, log_density[steps.rows], self.transitions)[0])
+
+    def _log_density(self, x: ArrayLike) -> FloatArray:
+        white = Whitening(self.centre, self.projection)(x)
+        return _log_density(white, self.means, self.covariance)
 
 
 def fit_hmm(
@@ -108,23 +109,121 @@ def fit_hmm(
     another, and on real logs four times as many changed nothing.
     """
     thin = sequences.thinned(math.ceil(len(sequences) / MOST_ROWS))
-    white = whitening(as_matrix(x)[thin.rows])
+    steps = _Steps.of(thin)
+    white = whitening(as_matrix(x)[steps.rows])
     k, d = centres.shape
     nearest = ((white[:, None] - centres) ** 2).sum(axis=2).argmin(axis=1)
     apart = white - centres[nearest]
-    covariance = apart.T @ apart / len(white) + FLOOR * np.eye(d)
-    model = _blank(
-        centres, covariance, (np.full((k, k), ANY) + STAY * np.eye(k)) / (ANY * k + STAY)
-    )
-    model.transmat_prior = 1.0 + ANY + STAY * np.eye(k)
+    means, covariance = centres, apart.T @ apart / len(white) + FLOOR * np.eye(d)
+    prior = ANY + STAY * np.eye(k)
+    transitions = prior / prior.sum(axis=1, keepdims=True)
     for _ in range(ITERATIONS):
-        model.fit(white, thin.lengths)
-        # Rows that are equal would leave no covariance.
-        model.covars_ = model._covars_ + FLOOR * np.eye(d)
-        model.startprob_ = stationary(model.transmat_)
-    return HiddenMarkov(
-        whitening.centre, whitening.projection, model.transmat_, model.means_, model._covars_
-    )
+        share, moves = _forward_backward(steps, _log_density(white, means, covariance), transitions)
+        transitions = (moves + prior) / (moves + prior).sum(axis=1, keepdims=True)
+        count = share.sum(axis=0) + 1e-9
+        means = share.T @ white / count[:, None]
+        # E[x x'] less what the means explain; rows that are equal would leave nothing.
+        covariance = (white.T @ white - (means * count[:, None]).T @ means) / len(white)
+        covariance = covariance + FLOOR * np.eye(d)
+    return HiddenMarkov(whitening.centre, whitening.projection, transitions, means, covariance)
+
+
+class _Steps(NamedTuple):
+    """Rows ordered by their place in their sequence, long sequences first.
+
+    ``rows`` [n] are positions in the table; those of step t are the next ``sizes`` [T] ones, of
+    which the first belong to the sequences that go on.
+    """
+
+    rows: IntArray
+    sizes: IntArray
+
+    @classmethod
+    def of(cls, sequences: Sequences) -> _Steps:
+        lengths = sequences.lengths
+        rank = np.empty(len(lengths), np.int64)
+        rank[np.argsort(-lengths, kind="stable")] = np.arange(len(lengths))
+        within = np.arange(len(sequences)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        order = np.lexsort((np.repeat(rank, lengths), within))
+        return cls(sequences.rows[order], np.bincount(within))
+
+    @property
+    def places(self) -> list[slice]:
+        """Where the rows of every step lie."""
+        ends = np.cumsum(self.sizes)
+        return [*map(slice, (ends - self.sizes).tolist(), ends.tolist())]
+
+    def spread(self, values: NDArray[V]) -> NDArray[V]:
+        """Return values [n, ...] of rows in this order in the order of the table."""
+        found = np.empty_like(values)
+        found[self.rows] = values
+        return found
+
+
+def _log_density(white: FloatArray, means: FloatArray, covariance: FloatArray) -> FloatArray:
+    """Log-density of every row at every state, [n, k], up to a constant."""
+    unit = np.linalg.inv(np.linalg.cholesky(covariance)).T
+    z, m = white @ unit, means @ unit
+    # |z|^2 is the same for all states.
+    return np.asarray(z @ m.T - 0.5 * (m**2).sum(axis=1))
+
+
+def _likelihood(log_density: FloatArray) -> FloatArray:
+    return np.asarray(np.exp(log_density - log_density.max(axis=1, keepdims=True)))
+
+
+def _forward_backward(
+    steps: _Steps, log_density: FloatArray, transitions: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Probabilities of states [n, k], and expected numbers of transitions [k, k].
+
+    Both passes are scaled to sum to one at every row; the scales cancel.
+    """
+    likelihood = _likelihood(log_density)
+    forward, backward = np.empty_like(likelihood), np.ones_like(likelihood)
+    places, back = steps.places, np.ascontiguousarray(transitions.T)
+    now = likelihood[places[0]] * stationary(transitions)
+    for t, place in enumerate(places):
+        if t:
+            now = now[: place.stop - place.start] @ transitions
+            now *= likelihood[place]
+        now /= now.sum(axis=1, keepdims=True)
+        forward[place] = now
+    for t in range(len(places) - 2, -1, -1):
+        below = places[t + 1]
+        now = (likelihood[below] * backward[below]) @ back
+        now /= now.sum(axis=1, keepdims=True)
+        backward[places[t].start : places[t].start + len(now)] = now
+    share = forward * backward
+    share /= share.sum(axis=1, keepdims=True)
+    # Every row below another one, and the row above it.
+    lower = np.arange(places[0].stop, len(forward))
+    upper = lower - np.repeat(steps.sizes[:-1], steps.sizes[1:])
+    onward = likelihood[lower] * backward[lower]
+    scale = ((forward[upper] @ transitions) * onward).sum(axis=1, keepdims=True)
+    return share, transitions * ((forward[upper] / scale).T @ onward)
+
+
+def _viterbi(steps: _Steps, log_density: FloatArray, transitions: FloatArray) -> IntArray:
+    """Most likely path of states, [n]."""
+    with np.errstate(divide="ignore"):
+        moves = np.log(transitions)
+        best = log_density[: steps.sizes[0]] + np.log(stationary(transitions))
+    places = steps.places
+    source = np.empty(log_density.shape, np.int16)
+    last = np.empty(log_density.shape)
+    last[places[0]] = best
+    for place in places[1:]:
+        through = best[: place.stop - place.start, :, None] + moves
+        source[place] = through.argmax(axis=1)
+        best = through.max(axis=1) + log_density[place]
+        last[place] = best
+    path = last.argmax(axis=1)  # right where a sequence ends; above, what the row below asks for
+    for t in range(len(places) - 1, 0, -1):
+        here = places[t]
+        above = slice(places[t - 1].start, places[t - 1].start + here.stop - here.start)
+        path[above] = np.take_along_axis(source[here], path[here, None], axis=1)[:, 0]
+    return np.asarray(path, np.int64)
 
 
 def stationary(transitions: FloatArray) -> FloatArray:
@@ -134,16 +233,3 @@ def stationary(transitions: FloatArray) -> FloatArray:
     found = np.linalg.lstsq(equations, np.append(np.zeros(k), 1.0), rcond=None)[0]
     positive = np.maximum(found, 0.0)
     return np.asarray(positive / positive.sum())
-
-
-def _blank(means: FloatArray, covariance: FloatArray, transitions: FloatArray) -> GaussianHMM:
-    """Return a model of hmmlearn with given parameters, that one call of fit improves once."""
-    from hmmlearn.hmm import GaussianHMM
-
-    # It warns of a likelihood that falls: with counts added, another quantity rises.
-    logging.getLogger("hmmlearn").setLevel(logging.ERROR)
-    model = GaussianHMM(len(means), "tied", n_iter=1, params="tmc", init_params="")
-    model.n_features = means.shape[1]
-    model.means_, model.covars_, model.transmat_ = means, covariance, transitions
-    model.startprob_ = stationary(transitions)
-    return model

@@ -50,13 +50,14 @@ class ScoreKey:
     """What was scored; what does not apply is None.
 
     ``method`` is where the features came from: "vae", "raw", "pca_whitened", "autoencoder",
-    "supervised"; for a paired row "A vs B". ``split`` names the scored part, or the way of
-    splitting. ``algorithm`` is "kmeans", "gmm", "hdbscan" or a kind of classifier, ``fit`` says
-    whether it saw training rows or the very rows that are scored. ``level`` is the label level,
-    ``k`` the number of clusters and ``rule`` how it was chosen; "oracle" is the best by the
-    labels themselves, which nobody can choose in use. ``feature`` and ``unit`` are those of a
-    reconstruction; R2 of a log that is modelled in logarithms has the unit of the logarithm.
-    ``rows`` are those scored: "all", or apart those in which every input was observed,
+    "shifted_logs", "supervised"; for a paired row "A vs B". ``split`` names the scored part, or
+    the way of splitting. ``algorithm`` is "kmeans", "gmm", "hdbscan", "hmm" or a kind of
+    classifier, ``fit`` says whether it saw training rows or the very rows that are scored.
+    ``level`` is the label level, ``k`` the number of clusters and ``rule`` how it was chosen;
+    "oracle" is the best by the labels themselves, which nobody can choose in use. ``feature`` and
+    ``unit`` are those of a reconstruction; R2 of a log that is modelled in logarithms has the unit
+    of the logarithm. ``rows`` are those scored: "all", or apart those in which every input was
+    observed,
     "complete", and those "with gaps". ``clusters`` are those that the run keeps and
     `variolite cluster` gives, "kept", or were fitted again for the score, "refitted".
     """

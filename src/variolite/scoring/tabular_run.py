@@ -24,7 +24,7 @@ from variolite.records import (
     write_table,
 )
 from variolite.scoring.agreement import calibration_error
-from variolite.scoring.baselines import unsupervised_baselines
+from variolite.scoring.baselines import fill_gaps, unsupervised_baselines
 from variolite.scoring.clustering import (
     ClusteringPlan,
     Representation,
@@ -64,8 +64,8 @@ Classify = Callable[[Records], tuple[NDArray[np.str_], FloatArray]]
 
 SPLIT = "held-out groups"
 
-_COMPARED = {"prior": "gmm"}
-"""What baselines are clustered with where they have no counterpart of an algorithm."""
+_COMPARED = {"prior": "gmm", "hmm": "kmeans"}
+"""What baselines are clustered with in the place of an algorithm: simple ones stay simple."""
 
 Log = Callable[[str], None]
 
@@ -91,9 +91,9 @@ def score_run(
     groups only, ``train`` is the table trained on; without it the clustering kept in the run is
     scored, and there are no baselines. ``levels`` gives the labels of every level, ``classify`` the
     classes of a guided run, which are scored as well. Baselines
-    are raw features, whitened principal components, a plain autoencoder and a supervised
-    reference. ``rows`` and ``null`` are as in `TabularModel.reading`, ``accept_range`` as in its
-    `records`. ``log`` is called with what is being done.
+    are raw features, whitened principal components, a plain autoencoder, logs less the shifts of
+    the model, and a supervised reference. ``rows`` and ``null`` are as in `TabularModel.reading`,
+    ``accept_range`` as in its `records`. ``log`` is called with what is being done.
     """
     model, recipe, split = run.model().reading(rows=rows, null=null), run.recipe(), run.split()
     log("reading")
@@ -166,6 +166,8 @@ def _score_model(
         fit=fit,
         seeds=len(model.members),
     )
+    # What is as the model, but for one thing, is clustered along depth as well.
+    along = {"vae"} if spec.algorithm == "hmm" else set[str]()
     logs = logs_of(*known), logs_of(test)
     validation = np.arange(len(logs[0].values)) >= len(parts["train"])
     if baselines:
@@ -180,7 +182,20 @@ def _score_model(
         # Without a KL term no dimension of it is idle.
         representations["autoencoder"] = represent(plain.encode)
         evaluation = evaluation.merge(_reconstruction(plain, test, "autoencoder"))
-    evaluation = evaluation.merge(evaluate_clustering(representations, held_out, plan, log=log))
+        if model.shift is not None:
+            log("taking shifts from the logs")
+            moved = [model.shift.removed(part) for part in (*known, test)]
+            filled = fill_gaps(logs_of(*moved[:-1]).values, logs_of(moved[-1]).values)
+            representations["shifted_logs"] = Representation(*filled)
+        along = along and {"vae", "autoencoder", "shifted_logs"}
+    for names, algorithms in (
+        (representations.keys() - along, plan.algorithms),
+        (representations.keys() & along, (spec.algorithm,)),
+    ):
+        some = {name: of for name, of in representations.items() if name in names}
+        own_plan = replace(plan, algorithms=algorithms)
+        if some:
+            evaluation = evaluation.merge(evaluate_clustering(some, held_out, own_plan, log=log))
     if baselines and held_out.test_labels:
         log("training the supervised reference")
         # One seed: the draw of training rows moves it far less than the choice of groups.
@@ -418,7 +433,7 @@ def _paired(evaluation: Evaluation, rule: str) -> Scorecard:
             for entry in entries
             if (entry.key.level, entry.key.rows) == (own.level, own.rows)
             and (
-                entry.key.algorithm == _COMPARED.get(own.algorithm or "", own.algorithm)
+                entry.key.algorithm in (own.algorithm, _COMPARED.get(own.algorithm or ""))
                 or entry.key.method == "supervised"
             )
         ]
