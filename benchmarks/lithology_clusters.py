@@ -78,7 +78,6 @@ TITLES = {
 }
 WITH_GAPS = ("whitened", "drift", "drift_latents")
 METRICS = ("ari", "ami", "accuracy")
-ALONG = ("found", "false_per_100_m", "changes_per_100_m")
 
 Features = Callable[[int], tuple[FloatArray, FloatArray]]
 """From a seed to features of all training rows and of all test rows."""
@@ -245,15 +244,27 @@ def boundaries(
         sums["false"].append(np.bincount(well[changes], wrong, n))
         sums["changes"].append(np.bincount(well[changes], minlength=n).astype(float))
         sums["metres"].append(metres)
-    return GroupSums(
-        {name: np.stack(values) for name, values in sums.items()},
-        {
-            "found": lambda s: s["found"] / s["described"],
-            "false_per_100_m": lambda s: 100.0 * s["false"] / s["metres"],
-            "changes_per_100_m": lambda s: 100.0 * s["changes"] / s["metres"],
-        },
-        held_out.groups,
-    )
+    every = {name: np.stack(values) for name, values in sums.items()}
+    return GroupSums(every, FORMULAS, held_out.groups)
+
+
+def _share_found(sums: Mapping[str, FloatArray]) -> FloatArray:
+    return sums["found"] / sums["described"]
+
+
+def _false(sums: Mapping[str, FloatArray]) -> FloatArray:
+    return 100.0 * sums["false"] / sums["metres"]
+
+
+def _changes(sums: Mapping[str, FloatArray]) -> FloatArray:
+    return 100.0 * sums["changes"] / sums["metres"]
+
+
+FORMULAS = {
+    "found": _share_found,
+    "false_per_100_m": _false,
+    "changes_per_100_m": _changes,
+}
 
 
 def _near(places: FloatArray, others: FloatArray) -> NDArray[np.float64]:
@@ -362,7 +373,7 @@ def _write(
     lines = []
     for one in every:
         at = pooled.find(method=one[0], algorithm=one[1], level="boundaries", rule="silhouette")
-        found, wrong, changes = (at.whole(name).mean() for name in ALONG)
+        found, wrong, changes = (at.whole(name).mean() for name in FORMULAS)
         lines.append([names[one], f"{found:.2f}", f"{wrong:.1f}", f"{changes:.1f}"])
     text += [
         f"Boundaries with k by rule: share of described ones with a change of clusters within "
@@ -373,7 +384,7 @@ def _write(
         *(f"- {line}" for _, notes in done for line in notes),
     ]
     name = f"lithology_clusters_{arguments.name}{'_gaps' if arguments.gaps else ''}"
-    shown = (*METRICS, *ALONG)
+    shown = (*METRICS, *FORMULAS)
     kept = tuple(row for row in card.rows if row.metric.removesuffix("_sd") in shown)
     values = values_of_card(Scorecard(kept).merge(Scorecard(tuple(paired))))
     write_page(arguments.results / name, f"Clusters along depth: {title}", text, values, made)
