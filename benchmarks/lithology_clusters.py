@@ -286,7 +286,7 @@ def main() -> None:
     arguments = parser.parse_args()
     options = vars(arguments) | {"name": None, "data": arguments.data.name}
     module = f"benchmarks.lithology_clusters {arguments.name}"
-    made = provenance(command(module, argparse.Namespace(**options)), ("scikit-learn", "hmmlearn"))
+    made = provenance(command(module, argparse.Namespace(**options)), ("scikit-learn", "numpy"))
     wells = WELLS[arguments.name]
     gaps = arguments.gaps
     frame = load(wells, arguments.data, gaps=gaps)

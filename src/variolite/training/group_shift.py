@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from variolite.records import Records
@@ -143,12 +144,12 @@ def _place_of(records: Records, drift: float | None) -> _Place | None:
     """Place all rows in their group and between its knots; None without groups or values."""
     if records.group is None or not records.observed.any():
         return None
-    names, inverse = np.unique(records.group, return_inverse=True)
-    code, n = inverse.reshape(-1).astype(np.int64), len(inverse)
+    code = pl.Series(records.group).rank("dense").to_numpy().astype(np.int64) - 1
+    n, groups = len(code), int(code.max()) + 1
     if drift is None or records.order is None:
-        return _Place(code, np.zeros(n, np.int64), np.zeros(n), np.ones(len(names), np.int64))
+        return _Place(code, np.zeros(n, np.int64), np.zeros(n), np.ones(groups, np.int64))
     known = np.isfinite(records.order)
-    top, end = np.full(len(names), np.inf), np.full(len(names), -np.inf)
+    top, end = np.full(groups, np.inf), np.full(groups, -np.inf)
     np.minimum.at(top, code[known], records.order[known])
     np.maximum.at(end, code[known], records.order[known])
     span = np.where(end > top, end - top, 0.0)
