@@ -18,7 +18,7 @@ def test_fit_writes_the_whole_run_and_nothing_else(example):
         *("recipe.yaml", "split.json", "history.jsonl", "environment.json", "manifest.json"),
         *("model/model.json", "model/weights.safetensors", "model/clusters.safetensors"),
         "model/errors.json",
-        *("scorecard.json", "health.json", "held_out.parquet", "report.html"),
+        *("scorecard.json", "health.json", "held_out.parquet", "report.html", "clusters.csv"),
     }
     assert len((example.run / "history.jsonl").read_text().splitlines()) == 2
     assert len(RunFolder(example.run).model().members) == 2
@@ -31,7 +31,7 @@ def test_score_holds_out_whole_holes(example):
     columns = {"order", "bulk_density", "recon:bulk_density", "cluster", "z0", "z9"}
     assert columns <= set(held_out.columns)
     rows = json.loads((example.run / "scorecard.json").read_text())["rows"]
-    methods = {"vae", "raw", "pca_whitened", "autoencoder", "supervised"}
+    methods = {"vae", "raw", "pca_whitened", "autoencoder", "shifted_logs", "supervised"}
     assert methods <= {row["method"] for row in rows if row["task"] == "clustering"}
 
 
