@@ -264,7 +264,7 @@ class ClusteringSpec(Spec):
 
     @model_validator(mode="after")
     def _rule_fits_the_algorithm(self) -> Self:
-        if self.rule == "bic" and self.algorithm == "kmeans":
+        if self.rule == "bic" and self.algorithm in ("kmeans", "hmm"):
             raise ValueError(
                 "the rule bic needs a Gaussian mixture: set clustering.algorithm=gmm, or "
                 "clustering.rule=silhouette"
