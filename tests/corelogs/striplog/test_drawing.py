@@ -8,9 +8,9 @@ import pytest
 
 from page_layout import HOSTILE, layout_faults, read_page
 from variolite.corelogs.held_out_rows import code_labels
-from variolite.corelogs.striplog.drawing import Strip, WellLog
-from variolite.corelogs.striplog.sheets import write_logs
+from variolite.corelogs.striplog.pages import write_logs
 from variolite.corelogs.striplog.tracks import Curve, tracks_of
+from variolite.corelogs.striplog.well_log import Strip, WellLog
 from variolite.errors import DataError
 
 ROWS = 1500

@@ -12,16 +12,14 @@ from variolite.corelogs.held_out_rows import HeldOut
 from variolite.corelogs.striplog.beds import liveliest_window, usual_step
 from variolite.corelogs.striplog.drawing import (
     NARROWEST_TRACK,
-    Sheet,
-    Strip,
-    WellLog,
-    draw_legend,
     draw_log,
     head_height,
-    legend_height,
     room_for_tracks,
 )
+from variolite.corelogs.striplog.legend import draw_legend, legend_height
+from variolite.corelogs.striplog.sheet import Sheet
 from variolite.corelogs.striplog.tracks import COLOURS, Curve, Track, tracks_of
+from variolite.corelogs.striplog.well_log import Strip, WellLog
 from variolite.report import style
 from variolite.report.figures import SCALE_NAMES
 from variolite.report.formatting import counted, decimals, listed, plain, significant

@@ -36,7 +36,7 @@ def draw_wells(
     table, 1:``scale`` where it is given. DataError where anything asked for is not there.
     """
     # Late: matplotlib takes half a second.
-    from variolite.corelogs.striplog.sheets import ENDINGS, write_logs
+    from variolite.corelogs.striplog.pages import ENDINGS, write_logs
     from variolite.corelogs.striplog.tracks import tracks_of
     from variolite.corelogs.striplog.wells import Wells
 

@@ -1,173 +1,32 @@
-"""Drawing one strip log: heads, tracks, strips and legend on a sheet of pixels.
-
-Everything of a sheet is drawn in one axes whose units are pixels, 900 of them from side to side,
-with y downwards. On paper a pixel is smaller than on a screen: ``Sheet.unit`` is its size in
-points, and scales lines and letters with it.
-"""
+"""Drawing one strip log on a sheet: heads, tracks, strips, formations."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.collections import LineCollection
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import PathPatch, Rectangle
-from matplotlib.path import Path
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from variolite.corelogs.held_out_rows import Classes
 from variolite.corelogs.striplog.beds import beds_of, means, thinned
-from variolite.corelogs.striplog.patterns import look_of
-from variolite.corelogs.striplog.tracks import COLOURS, Curve, Track
+from variolite.corelogs.striplog.sheet import Sheet
+from variolite.corelogs.striplog.tracks import Track
+from variolite.corelogs.striplog.well_log import Strip, WellLog
 from variolite.report import style
 from variolite.report.style import shorten
 
 Floats = NDArray[np.float64]
 
-STROKE, CROSSOVER, WASHOUT, DOUBT = "#4a4a46", "#ffe24a", "#d9d5cc", "#9a8fb0"
+CROSSOVER, WASHOUT, DOUBT = "#ffe24a", "#d9d5cc", "#9a8fb0"
 DEPTH_WIDTH, TOPS_WIDTH, STRIP_WIDTH, COLOUR_WIDTH, GAP = 44.0, 84.0, 56.0, 40.0, 6.0
 WIDEST_TRACK, NARROWEST_TRACK = 210.0, 58.0
-HEAD_LINE, LEGEND_LINE, LINE = 31.0, 19.0, 11.0
+HEAD_LINE, LINE = 31.0, 11.0
 FINEST = 0.25
 """What is closer than so many pixels is drawn as one: a fifteenth of a millimetre on A4."""
-
-
-@dataclass(frozen=True)
-class Strip:
-    """Rows sorted into categories; those of rocks have patterns."""
-
-    title: str
-    classes: Classes
-    rocks: bool = True
-
-
-@dataclass(frozen=True)
-class WellLog:
-    """What is known of a well, by depth [n], sorted, in ``unit``.
-
-    ``formations`` [n] names the unit of every row, "" for none; ``doubt`` [n] is one minus the
-    probability of the class or cluster.
-    """
-
-    name: str
-    depth: Floats
-    unit: str
-    curves: tuple[Curve, ...]
-    strips: tuple[Strip, ...] = ()
-    formations: NDArray[np.str_] | None = None
-    doubt: Floats | None = None
-
-    def part(self, rows: slice | NDArray[Any]) -> WellLog:
-        """Return the well with the given rows only."""
-        curves = tuple(
-            replace(
-                curve,
-                values=curve.values[rows],
-                rebuilt=None if curve.rebuilt is None else curve.rebuilt[rows],
-            )
-            for curve in self.curves
-        )
-        strips = tuple(
-            replace(strip, classes=replace(strip.classes, codes=strip.classes.codes[rows]))
-            for strip in self.strips
-        )
-        formations = None if self.formations is None else self.formations[rows]
-        doubt = None if self.doubt is None else self.doubt[rows]
-        depth = self.depth[rows]
-        return WellLog(self.name, depth, self.unit, curves, strips, formations, doubt)
-
-    def curve(self, meaning: str) -> Curve | None:
-        """Return the curve of a meaning, None where the well lacks it."""
-        return next((curve for curve in self.curves if curve.meaning == meaning), None)
-
-    @property
-    def pictures(self) -> list[Floats]:
-        """The colour of every row, [n, 3] from 0 to 1, as seen and as rebuilt, if it is known."""
-        found = [curve for meaning in COLOURS if (curve := self.curve(meaning))]
-        seen = [curve.values for curve in found]
-        rebuilt = [curve.rebuilt for curve in found if curve.rebuilt is not None]
-        stacked = [np.column_stack(parts) for parts in (seen, rebuilt) if len(parts) == 3]
-        # From 0 to 255, unless all of it is within 1.
-        largest = max((part[np.isfinite(part)].max(initial=0.0) for part in stacked), default=0.0)
-        return [np.clip(part / (255.0 if largest > 1.5 else 1.0), 0, 1) for part in stacked]
-
-
-@dataclass
-class Sheet:
-    """A figure in pixels with its origin at ``margin`` from the upper left corner."""
-
-    width: float
-    height: float
-    unit: float = 1.0
-    margin: float = 0.0
-    figure: Figure = field(init=False)
-
-    def __post_init__(self) -> None:
-        size = (self.width * self.unit / 72, self.height * self.unit / 72)
-        self.figure = Figure(figsize=size, dpi=72)
-        FigureCanvasSVG(self.figure)
-        self.figure.patch.set_visible(False)
-        self.axes = self.figure.add_axes((0, 0, 1, 1))
-        self.axes.set_axis_off()
-        self.axes.set(
-            xlim=(-self.margin, self.width - self.margin),
-            ylim=(self.height - self.margin, -self.margin),
-        )
-
-    def write(self, x: float, y: float, text: str, size: float = style.SMALL, **look: Any) -> None:
-        """Write text with its baseline at y."""
-        given: dict[str, Any] = {"fontsize": size * self.unit, "va": "baseline", "color": style.INK}
-        self.axes.text(x, y, text, **(given | look))
-
-    def line(self, x: Any, y: Any, colour: str, thickness: float, **look: Any) -> Line2D:
-        """Draw a line through points, broken at NaN."""
-        line = Line2D(x, y, color=colour, linewidth=thickness * self.unit, **look)
-        self.axes.add_line(line)
-        return line
-
-    def box(self, left: float, top: float, width: float, height: float, **look: Any) -> None:
-        """Draw a rectangle, an empty one by default."""
-        given: dict[str, Any] = {"fill": False, "ec": style.INK, "lw": 0.8 * self.unit}
-        self.axes.add_patch(Rectangle((left, top), width, height, **(given | look)))
-
-    def bars(self, left: Any, right: Any, tops: Floats, bases: Floats, colour: str) -> Path:
-        """Fill rectangles [n] as one path, and return it."""
-        lefts, rights = np.broadcast_arrays(left, right, tops)[:2]
-        x = np.column_stack([lefts, rights, rights, lefts])
-        corners = np.stack([x, np.column_stack([tops, tops, bases, bases])], axis=-1)
-        path = Path.make_compound_path_from_polys(corners)
-        self.axes.add_patch(PathPatch(path, fc=colour, lw=0))
-        return path
-
-    def pattern(
-        self, name: str, left: float, right: float, tops: Floats, bases: Floats, inside: Path
-    ) -> None:
-        """Draw the pattern of a rock over bars that were filled."""
-        look = look_of(name)
-        if look is None or look.tile is None:
-            return
-        path, dots = look.tile.fill(left, right, tops, bases)
-        ink = style.PAPER if style.ink_on(look.colour) == style.PAPER else STROKE
-        clip = (inside, self.axes.transData)
-        if len(look.tile.lines):
-            strokes = PathPatch(path, fill=False, ec=ink, lw=0.6 * self.unit, capstyle="butt")
-            self.axes.add_patch(strokes)
-            strokes.set_clip_path(*clip)
-        if len(dots):
-            # Squares as a path: markers would not be clipped in every format.
-            half = 0.75
-            around = np.array([[-half, -half], [half, -half], [half, half], [-half, half]])
-            squares = Path.make_compound_path_from_polys(dots[:, None] + around)
-            patch = PathPatch(squares, fc=ink, lw=0)
-            self.axes.add_patch(patch)
-            patch.set_clip_path(*clip)
 
 
 # Where things stand from left to right
@@ -507,57 +366,3 @@ def _spread(
         below = y[i] - heights[i] / 2
     for i in kept:
         yield lines[i], y[i], float(tops[i]), float(bases[i])
-
-
-# What colours and patterns mean
-
-
-def legend_entries(log: WellLog) -> list[tuple[str, list[tuple[str, str, bool]]]]:
-    """Return by title the names, colours and whether they have patterns, of what occurs.
-
-    Strips of rocks share one list.
-    """
-    found: dict[str, dict[tuple[str, str, bool], None]] = {}
-    rocks = ", ".join(strip.title for strip in log.strips if strip.rocks)
-    for strip in log.strips:
-        present = np.unique(strip.classes.codes[strip.classes.codes >= 0]).tolist()
-        entries = found.setdefault(rocks if strip.rocks else strip.title, {})
-        for code in present:
-            entries[strip.classes.names[code], strip.classes.colours[code], strip.rocks] = None
-    return [(title, list(entries)) for title, entries in found.items() if entries]
-
-
-LEGEND_LEFT = 112.0
-
-
-def legend_height(log: WellLog, width: float = style.WIDTH) -> float:
-    """Return the height that `draw_legend` will need."""
-    lines = sum(_rows(len(entries), _columns(entries, width)) for _, entries in legend_entries(log))
-    return LEGEND_LINE * lines
-
-
-def _columns(entries: Sequence[tuple[str, str, bool]], width: float) -> int:
-    longest = max(len(shorten(name, 30)) for name, *_ in entries)
-    return max(int((width - LEGEND_LEFT) / (longest * style.LETTER + 40)), 1)
-
-
-def _rows(count: int, columns: int) -> int:
-    return -(-count // columns)
-
-
-def draw_legend(sheet: Sheet, log: WellLog, top: float, width: float = style.WIDTH) -> None:
-    """Explain the colours and patterns of the strips of a log."""
-    for title, entries in legend_entries(log):
-        columns = _columns(entries, width)
-        each = (width - LEGEND_LEFT) / columns
-        sheet.write(0, top + 12, shorten(title, 19), weight="bold")
-        for place, (name, colour, rocks) in enumerate(entries):
-            row, column = divmod(place, columns)
-            left, y = LEGEND_LEFT + column * each, np.array([top + 2 + row * LEGEND_LINE])
-            bars = (left, left + 24, y, y + 14)
-            path = sheet.bars(*bars, colour)
-            if rocks:
-                sheet.pattern(name, *bars, path)
-            sheet.box(left, float(y[0]), 24, 14, lw=0.5 * sheet.unit, ec=style.MUTED)
-            sheet.write(left + 30, float(y[0]) + 10.5, shorten(name, 30))
-        top += LEGEND_LINE * _rows(len(entries), columns)

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from variolite.corelogs.held_out_rows import Classes, code_clusters, code_labels
 from variolite.corelogs.lithology import LevelChooser
-from variolite.corelogs.striplog.drawing import Strip, WellLog
 from variolite.corelogs.striplog.tracks import CUSTOMARY, Curve
+from variolite.corelogs.striplog.well_log import Strip, WellLog
 from variolite.errors import DataError, nearest
 from variolite.records import Records, Schema, Table
 from variolite.records.mnemonics import find_mnemonics

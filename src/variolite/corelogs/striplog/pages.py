@@ -15,16 +15,15 @@ from matplotlib.figure import Figure
 from variolite.corelogs.striplog.beds import usual_step
 from variolite.corelogs.striplog.drawing import (
     NARROWEST_TRACK,
-    Sheet,
-    WellLog,
-    draw_legend,
     draw_log,
     head_height,
     layout_of,
-    legend_height,
     room_for_tracks,
 )
+from variolite.corelogs.striplog.legend import draw_legend, legend_height
+from variolite.corelogs.striplog.sheet import Sheet
 from variolite.corelogs.striplog.tracks import Track
+from variolite.corelogs.striplog.well_log import WellLog
 from variolite.errors import DataError
 from variolite.records import write_bytes_atomic
 from variolite.records.files.writing import files_in
