@@ -83,7 +83,9 @@ class ModelSpec(Spec):
     gives each a share of the latent dimensions, product multiplies their Gaussians, so
     that what is missing drops out. ``decoders`` may be one by group or column as well;
     hidden widths are then of each. ``prior`` is the standard normal, a learned mixture of
-    ``components``, or that of as many pseudo-inputs (VampPrior).
+    ``components``, or that of as many pseudo-inputs (VampPrior). ``missingness`` models
+    which numeric values are observed as well, for values that are missing because of
+    what they are.
     """
 
     latent: Positive = 10
@@ -102,6 +104,7 @@ class ModelSpec(Spec):
     decoders: Literal["shared", "by_group", "by_column"] = "shared"
     prior: Literal["standard", "mixture", "vamp"] = "standard"
     components: AtLeastTwo = 10
+    missingness: bool = False
 
     @model_validator(mode="after")
     def _encoders_divide_the_columns(self) -> Self:

@@ -117,7 +117,7 @@ def architecture_for(
 
 _AS_IN_THE_RECIPE = (
     *("encoder", "decoder", "norm", "dropout", "variance"),
-    *("fusion", "decoders", "prior"),
+    *("fusion", "decoders", "prior", "missingness"),
 )
 
 

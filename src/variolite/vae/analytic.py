@@ -38,6 +38,7 @@ def supports(module: TabularModule) -> bool:
         and not a.condition
         and not a.groups
         and not a.classes
+        and not a.missingness
         and (a.decoders, a.prior) == ("shared", "standard")
         and next(module.parameters()).device.type == "cpu"
     )

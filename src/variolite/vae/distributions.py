@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
+from torch.nn.functional import logsigmoid
 
 from variolite.vae.sets import Members
 
@@ -277,11 +278,21 @@ class Categorical:
 
 @dataclass(frozen=True)
 class Joint:
-    """All columns of a table: independent given z."""
+    """All columns of a table: independent given z.
+
+    ``presence`` are the logits of a numeric value being observed, (M, B, D).
+    """
 
     numeric: Numeric | None
     categories: tuple[Categorical, ...] = ()
     sets: tuple[Members, ...] = ()
+    presence: Tensor | None = None
+
+    def log_presence(self, observed: Tensor | None) -> Tensor:
+        """Log-probability of what was observed and what was not, in nats, (M, B)."""
+        assert self.presence is not None
+        sign = 1.0 if observed is None else 2.0 * observed.to(self.presence.dtype) - 1.0
+        return logsigmoid(sign * self.presence).sum(-1)
 
     def log_prob(
         self,

@@ -75,6 +75,7 @@ class Architecture:
     multiplies their Gaussians with that of the prior, leaving out those that saw nothing.
     ``decoders`` are shared, or one by group or column. ``components`` are of the ``prior``, where
     it is not the standard normal. ``classes`` counts those that a label head tells apart.
+    With ``missingness`` the decoder also says how likely each numeric value is observed.
     """
 
     likelihoods: tuple[Likelihood, ...]
@@ -96,6 +97,7 @@ class Architecture:
     prior: PriorKind = "standard"
     components: int = 0
     classes: int = 0
+    missingness: bool = False
 
     @property
     def numeric(self) -> int:
@@ -126,7 +128,8 @@ class Architecture:
         """Column of every decoder output."""
         made = [*range(self.numeric)] * (self.numeric_outputs // max(self.numeric, 1))
         widths = [*self.category_levels, *[SIZE] * len(self.sets)]
-        return made + [self.numeric + i for i, width in enumerate(widths) for _ in range(width)]
+        made += [self.numeric + i for i, width in enumerate(widths) for _ in range(width)]
+        return made + [*range(self.numeric)] * self.missingness
 
     def membership(self, groups: Sequence[Sequence[int]]) -> Tensor:
         """Which columns, and last the conditions, belong to each group, (columns + 1, G)."""
@@ -279,14 +282,14 @@ class TabularModule(nn.Module):
         out = self.decoder(z, generators)
         a = self.architecture
         # Means first, then log-scales by row, then the logits of one category after the other,
-        # then what there is to say of one set after the other.
+        # then what there is to say of one set after the other, then logits of being observed.
         numeric = self._numeric(out[..., : a.numeric_outputs]) if a.numeric else None
-        widths = [*a.category_levels, *[SIZE] * len(a.sets)]
+        widths = [*a.category_levels, *[SIZE] * len(a.sets), *[a.numeric] * a.missingness]
         parts = out[..., a.numeric_outputs :].split(widths, dim=-1)
-        categories = tuple(Categorical(part) for part in parts[: len(a.category_levels)])
-        queries = parts[len(a.category_levels) :]
-        sets = tuple(c.decode(query) for c, query in zip(self.set_columns, queries, strict=True))
-        return Joint(numeric, categories, sets)
+        first, last = len(a.category_levels), len(a.category_levels) + len(a.sets)
+        categories = tuple(Categorical(part) for part in parts[:first])
+        sets = tuple(c.decode(q) for c, q in zip(self.set_columns, parts[first:last], strict=True))
+        return Joint(numeric, categories, sets, parts[last] if a.missingness else None)
 
     def _numeric(self, out: Tensor) -> Numeric:
         if self.architecture.variance == "row":
@@ -322,6 +325,8 @@ class TabularModule(nn.Module):
         log_likelihood = likelihood.log_prob(
             batch.numeric, batch.observed, batch.category, batch.sets
         )
+        if likelihood.presence is not None:
+            log_likelihood = log_likelihood + likelihood.log_presence(batch.observed)
         reconstruction, mean_kl = -log_likelihood.mean(dim=1), kl.mean(dim=1)
         return LossTerms(reconstruction + beta * mean_kl, reconstruction, mean_kl)
 
