@@ -1,6 +1,8 @@
 """Rows of the variants and their page, on blobs."""
 
 import json
+import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -97,3 +99,20 @@ def test_a_lengthened_recipe_keeps_its_proportions():
     assert recipe.pretraining.epochs == 150
     assert lengthened(recipe_of("v2_1"), 2).training.plateau.patience == 10
     assert lengthened(recipe_of("v2_6"), 1) == recipe_of("v2_6")
+
+
+def test_numbers_of_the_claims_page_stand_in_the_results():
+    root = Path(__file__).parents[2]
+    results = "".join(
+        path.read_text() for path in (root / "benchmarks" / "results").glob("lithology_*.md")
+    )
+    rows = [
+        line.split(" | ")
+        for line in (root / "docs" / "lithology-claims.md").read_text().splitlines()
+        if line.startswith("| ")
+    ][1:]
+    number = r"[+-]?\.\d{3}(?: ± \.\d{3}| \[[+-]?\.\d{3}, [+-]?\.\d{3}\])"
+    found = [text for row in rows for text in re.findall(number, row[2])]
+    assert len(found) > 20
+    missing = [text for text in found if re.sub(r"(?<!\d)\.", "0.", text) not in results]
+    assert not missing
