@@ -40,6 +40,11 @@ def test_picks_of_three_wells_name_the_others(field, program, monkeypatch):
     shares = found.select(pl.col("^probability:.*$"))
     assert (shares.sum_horizontal() - 1).abs().max() < 1e-6
     assert found["class_probability"].is_between(0, 1).all()
+    bare = folder / "bare.csv"
+    read = pl.read_parquet(logs)
+    read.drop([c for c in read.columns if c.casefold().startswith("depth")]).write_csv(bare)
+    message = program.fails("cluster", run, data=bare, out=folder / "none.csv")
+    assert "the table has no depth" in message
     answer = program.works("corelogs", "suggest-well", run, data=logs, labels=picks, number=2)
     assert answer.out.startswith("3 wells have labels")
     listed = json.loads(program.works("corelogs", "suggest-well", run, "--json", data=logs).out)

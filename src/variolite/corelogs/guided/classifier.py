@@ -220,6 +220,11 @@ class WellClassifier:
     left_out: LeftOut
     shift: GroupShift | None = None
 
+    @property
+    def sees_context(self) -> bool:
+        """Whether features hold more than the logs of a row: what surrounds it."""
+        return len(self.groundwork[0].centre) > self.groundwork[0].axes.shape[1]
+
     def probabilities(self, wells: Wells) -> FloatArray:
         """Probability of every class, [n, K], in the order of rows before sorting."""
         found = np.empty((len(wells.values), len(self.classes)))

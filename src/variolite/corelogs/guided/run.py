@@ -24,7 +24,7 @@ from variolite.corelogs.guided.classifier import (
 from variolite.corelogs.guided.picks import require_labels
 from variolite.corelogs.guided.semi_supervised import SemiSupervised
 from variolite.corelogs.guided.views import Wells
-from variolite.errors import RunFolderError
+from variolite.errors import DataError, RunFolderError
 from variolite.records import Records, write_bytes_atomic
 from variolite.scoring.intervals import FloatArray
 from variolite.training import RunFolder, TabularModel
@@ -87,7 +87,15 @@ def _lines(classifier: WellClassifier) -> list[str]:
 def probabilities_of(
     classifier: WellClassifier, model: TabularModel, records: Records
 ) -> FloatArray:
-    """Probability of every class in every row, [n, K]."""
+    """Probability of every class in every row, [n, K].
+
+    DataError where the classifier looks at the rows around, and the records have no order.
+    """
+    if not classifier.sees_context:
+        records = replace(records, order=None)
+    elif records.order is None:
+        what = "classes depend on the rows above and below, and the table has no depth"
+        raise DataError(what, where="depth", hint="bind it with --map depth=COLUMN")
     return classifier.probabilities(wells_of(model, records, classifier.shift))
 
 
