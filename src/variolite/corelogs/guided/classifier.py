@@ -27,7 +27,7 @@ from variolite.training.group_shift import GroupShift
 CLUSTERS = (8, 11, 11, 15, 20, 11)
 FEWER_AXES = 4  # strongest principal axes of the last clustering
 BOOSTED = (0, 2)  # corrections that trees are boosted on: a third adds nothing
-ROWS_PER_WELL, MAX_ROWS = 2_000, 40_000  # labelled rows: neighbours in depth say the same
+ROWS_PER_WELL, MAX_ROWS = 2_000, 80_000  # labelled rows: neighbours in depth say the same
 FIT_ROWS = 60_000  # for clusterings, drawn from all wells
 BLOCK_ROWS = 100_000
 PENALTY = 0.01  # inverse strength of the ridge of the logistic regression
@@ -265,7 +265,7 @@ def fit_classifier(
     """Learn from all ``wells`` and the labels [n] of their rows (before sorting), "" for none.
 
     ``groundwork`` is laid unless it is given; ``estimate`` also leaves labelled wells out, for
-    `LeftOut`. Labels of at most 2,000 rows of a well, and 40,000
+    `LeftOut`. Labels of at most 2,000 rows of a well, and 80,000
     in all, are used; every well counts the same.
     """
     known = np.flatnonzero((labels != "")[wells.place])
