@@ -223,7 +223,7 @@ class WellClassifier:
     @property
     def sees_context(self) -> bool:
         """Whether features hold more than the logs of a row: what surrounds it."""
-        return len(self.groundwork[0].centre) > self.groundwork[0].axes.shape[1]
+        return bool(len(self.groundwork[0].centre) > self.groundwork[0].axes.shape[1])
 
     def probabilities(self, wells: Wells) -> FloatArray:
         """Probability of every class, [n, K], in the order of rows before sorting."""
