@@ -33,7 +33,7 @@ def command(module: str, arguments: argparse.Namespace) -> str:
     words = ["python -m", module]
     for name, value in vars(arguments).items():
         option = f"--{name.replace('_', '-')}"
-        if isinstance(value, Path) or value is None or value is False:
+        if isinstance(value, Path) or value is None or value is False or value == []:
             continue
         if value is True:
             words.append(option)

@@ -39,7 +39,7 @@ class FrameworkField:
     score = Deferred("variolite.frameworks.generation.score_run", "score")
     format_scores = Deferred("variolite.frameworks.generation.score_run", "format_scorecard")
     encode = row_command(_latents)
-    reconstruct = row_command(reconstructions)
+    reconstruct = row_command(reconstructions, inputs=True)
     generate = Deferred("variolite.frameworks.generation.sampling", "generate_table")
     doctor = Deferred("variolite.frameworks.generation.score_run", "doctor")
     report = Deferred("variolite.frameworks.report.framework_page", "report")
