@@ -145,7 +145,7 @@ class MaskingSpec(Spec):
 
     ``kind`` value hides every value with the probability ``share``; sensor hides ``columns``, or
     one column at random, in that share of the rows; hole hides every column of every group with
-    that probability, drawn anew in each epoch. The ``likelihood`` is of all observed values, so
+    that probability, drawn again in each epoch. The ``likelihood`` is of all observed values, so
     that the network learns to infer what is hidden, or of the visible ones alone.
     """
 
@@ -233,7 +233,7 @@ class TrainingSpec(Spec):
 class TableTrainingSpec(TrainingSpec):
     """How a model of tables is trained.
 
-    ``rows_per_epoch`` is the most rows of one epoch, drawn anew for each.
+    ``rows_per_epoch`` is the most rows of one epoch, drawn again for each.
     """
 
     rows_per_epoch: Positive | None = None

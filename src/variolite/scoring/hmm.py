@@ -132,7 +132,7 @@ class _Steps(NamedTuple):
     """Rows ordered by their place in their sequence, long sequences first.
 
     ``rows`` [n] are positions in the table; those of step t are the next ``sizes`` [T] ones, of
-    which the first belong to the sequences that go on.
+    which the first belong to sequences that are not over.
     """
 
     rows: IntArray

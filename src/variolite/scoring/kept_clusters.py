@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import safetensors
-import safetensors.numpy
 from numpy.typing import NDArray
 
-from variolite.errors import DataError, RunFolderError, VarioliteError
-from variolite.records import Records, write_bytes_atomic
+from variolite.errors import DataError, RunFolderError
+from variolite.records import Records
 from variolite.scoring.algorithms import (
     FittedClusterer,
     KMeans,
@@ -38,6 +35,7 @@ from variolite.scoring.hmm import Whitening, fit_hmm
 from variolite.scoring.intervals import FloatArray, IntArray
 from variolite.scoring.sequences import Sequences
 from variolite.training import RunFolder, TabularModel
+from variolite.training.storage import reading_arrays, write_arrays
 
 
 @dataclass(frozen=True)
@@ -172,7 +170,7 @@ def prior_clusters(model: TabularModel) -> Clusters:
 
 def _save(run: RunFolder, clusters: Clusters) -> None:
     arrays = {
-        f"{member}.{name}": np.ascontiguousarray(values)
+        f"{member}.{name}": values
         for member, fitted in enumerate(clusters.fitted)
         for name, values in fitted_to_arrays(fitted).items()
     }
@@ -184,8 +182,7 @@ def _save(run: RunFolder, clusters: Clusters) -> None:
         "k": clusters.k,
         "members": len(clusters.fitted),
     }
-    content = safetensors.numpy.save(arrays, metadata={"variolite": json.dumps(meta)})
-    write_bytes_atomic(run.clusters_file, content)
+    write_arrays(run.clusters_file, arrays, meta)
 
 
 def load_clusters(run: RunFolder) -> Clusters:
@@ -196,10 +193,7 @@ def load_clusters(run: RunFolder) -> Clusters:
         raise RunFolderError(
             "the run has no clustering", where=str(run.path), hint="run `variolite fit` again"
         )
-    try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            meta = json.loads(file.metadata()["variolite"])
-            arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    with reading_arrays(path, "clustering") as (meta, arrays):
         active = arrays.pop("active").astype(bool)
         by_member: dict[int, dict[str, NDArray[Any]]] = {}
         for key, values in arrays.items():
@@ -210,9 +204,3 @@ def load_clusters(run: RunFolder) -> Clusters:
             fitted_from_arrays(algorithm, by_member[member]) for member in range(meta["members"])
         )
         return Clusters(algorithm, meta["rule"], meta["k"], fitted, active)
-    except (safetensors.SafetensorError, KeyError, TypeError, ValueError, VarioliteError) as error:
-        raise RunFolderError(
-            f"the clustering is damaged ({type(error).__name__})",
-            where=str(path),
-            hint="copy the run folder again, or run `variolite fit` again",
-        ) from None

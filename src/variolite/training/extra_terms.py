@@ -57,7 +57,7 @@ def info_nce(codes: Tensor, labels: Tensor, temperature: float) -> Tensor:
 class Contrast:
     """The contrastive term; pseudo-labels are the nearest of k-means centres of the latents.
 
-    Centres are found anew at the start of every epoch, from the weights of that moment.
+    Centres are found again at the start of every epoch, from the weights of that moment.
     """
 
     def __init__(self, module: TabularModule, rows: Batch, spec: ContrastiveSpec) -> None:

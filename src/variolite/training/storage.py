@@ -10,7 +10,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
 import safetensors
+from numpy.typing import NDArray
 
 from variolite.errors import ModelFileError, RunFolderError, VarioliteError
 from variolite.records import write_bytes_atomic, write_text_atomic
@@ -334,3 +336,33 @@ def load_checkpoint(path: Path, fingerprint: str) -> Checkpoint | None:
         what = "the unfinished run in this folder has another recipe, other data or other seeds"
         raise RunFolderError(what, where=str(path.parent.parent), hint=restart)
     return checkpoint
+
+
+# Arrays that a run keeps beside its model, with what is no array.
+
+
+def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], about: Mapping[str, Any]) -> None:
+    """Write arrays by name into one file of safetensors, with JSON about them."""
+    from safetensors.numpy import save
+
+    contiguous = {name: np.ascontiguousarray(values) for name, values in arrays.items()}
+    write_bytes_atomic(path, save(contiguous, metadata={"variolite": json.dumps(about)}))
+
+
+@contextmanager
+def reading_arrays(path: Path, what: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Give what was written about arrays, and the arrays; ``what`` names them in errors.
+
+    A RunFolderError if they are damaged, or do not make what is built of them within.
+    """
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            about = json.loads(file.metadata()["variolite"])
+            arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        yield about, arrays
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError, VarioliteError) as error:
+        raise RunFolderError(
+            f"the {what} is damaged ({type(error).__name__})",
+            where=str(path),
+            hint="copy the run folder again, or run `variolite fit` again",
+        ) from None

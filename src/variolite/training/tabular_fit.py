@@ -84,8 +84,8 @@ def architecture_for(
 ) -> Architecture:
     """Sizes that follow from the data, choices that follow from the recipe.
 
-    The encoder is told what is missing if anything is, or is ``masked`` in training; ``classes``
-    are those of a label head.
+    The encoder sees a mask of what is missing if anything is, or is ``masked`` in training;
+    ``classes`` are those of a label head.
     """
     features = features or {}
     return Architecture(

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import softmax
 
 from variolite.corelogs.guided.boosted_trees import BoostedTrees, fit_boosted_trees
 from variolite.corelogs.guided.semi_supervised import SemiSupervised, fit_semi_supervised
@@ -36,7 +37,7 @@ PRIOR_ROWS = 10.0  # rows that the overall shares count for in a cluster
 # trees need many wells, and the model is for few.
 FEW_WEIGHTS, MANY_WEIGHTS, MANY_WELLS = (0.32, 0.32, 0.16, 0.2), (0.25, 0.25, 0.35, 0.15), 20
 SEMI_SUPERVISED = 2  # the correction that the semi-supervised model is trained on
-FOLDS = 10  # of labelled wells; up to so many are left out one at a time
+FOLDS = 10  # of labelled wells; up to ten are left out one at a time
 TRIAL_ROWS = 10_000  # labelled rows that these trials use
 SIZES = (1, 2, 3, 5, 8, 12, 20)  # numbers of labelled wells of the learning curve
 DRAWS = 4  # of each size
@@ -75,7 +76,7 @@ class Groundwork:
             x = white[:, : centres.shape[1]]
             # |x - c|^2 without |x|^2, which is the same for all clusters.
             distance = (centres * centres).sum(1) - 2.0 * x @ centres.T
-            found.append(_softmax(-0.5 * distance / spread))
+            found.append(softmax(-0.5 * distance / spread, axis=1))
         return found
 
 
@@ -143,7 +144,7 @@ class Head:
     shares: tuple[FloatArray, ...]
 
     def logistic(self, features: FloatArray) -> FloatArray:
-        return _softmax(features @ self.slopes + self.intercepts)
+        return np.asarray(softmax(features @ self.slopes + self.intercepts, axis=1))
 
     def clustered(self, memberships: Sequence[FloatArray]) -> FloatArray:
         pairs = zip(memberships, self.shares, strict=True)
@@ -193,7 +194,7 @@ class LeftOut:
     curve: Mapping[int, float]
 
     def expected(self, wells: int) -> float:
-        """Mean accuracy to expect with so many labelled wells: a - b / wells; NaN if unknown."""
+        """Mean accuracy to expect with ``wells`` labelled, a - b / wells; NaN if unknown."""
         if len(self.curve) < 2:
             return float("nan")
         sizes = np.array([*self.curve])
@@ -233,7 +234,7 @@ class WellClassifier:
             described = Described.of(wells, self.groundwork, rows)
             parts = self.log_probabilities(described)
             joint = np.sum([w * part for w, part in zip(self.weights, parts, strict=True)], axis=0)
-            found[wells.place[rows]] = _softmax(joint)
+            found[wells.place[rows]] = softmax(joint, axis=1)
         return found
 
     def log_probabilities(self, rows: Described) -> tuple[FloatArray, ...]:
@@ -283,7 +284,7 @@ def fit_classifier(
     some = Described.of(wells, groundwork, draw(rng, len(wells.values), FIT_ROWS))
     model = fit_semi_supervised(
         some.features[SEMI_SUPERVISED],
-        np.log(_softmax(np.mean(_predict(heads, some), axis=0)) + _LEAST_BELIEF),
+        np.log(softmax(np.mean(_predict(heads, some), axis=0), axis=1) + _LEAST_BELIEF),
         labelled.features[SEMI_SUPERVISED],
         codes,
         weight,
@@ -345,10 +346,3 @@ def _leave_out(labelled: Described, codes: IntArray, classes: int, seed: int) ->
         if size < len(names)
     }
     return LeftOut(dict(zip(names.tolist(), accuracy.tolist(), strict=True)), curve)
-
-
-def _softmax(scores: FloatArray) -> FloatArray:
-    scores = scores - scores.max(axis=1, keepdims=True)
-    np.exp(scores, out=scores)
-    scores /= scores.sum(axis=1, keepdims=True)
-    return np.asarray(scores)

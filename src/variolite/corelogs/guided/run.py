@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import polars as pl
-import safetensors
-import safetensors.numpy
 from numpy.typing import NDArray
 
 from variolite.corelogs.guided.boosted_trees import BoostedTrees
@@ -24,12 +21,13 @@ from variolite.corelogs.guided.classifier import (
 from variolite.corelogs.guided.picks import require_labels
 from variolite.corelogs.guided.semi_supervised import SemiSupervised
 from variolite.corelogs.guided.views import Wells
-from variolite.errors import DataError, RunFolderError
-from variolite.records import Records, write_bytes_atomic
+from variolite.errors import DataError
+from variolite.records import Records
 from variolite.scoring.intervals import FloatArray
 from variolite.training import RunFolder, TabularModel
 from variolite.training.group_shift import GroupShift
 from variolite.training.run import Prepared
+from variolite.training.storage import reading_arrays, write_arrays
 
 
 def wells_of(model: TabularModel, records: Records, shift: GroupShift | None) -> Wells:
@@ -138,9 +136,7 @@ def _save(run: RunFolder, classifier: WellClassifier) -> None:
         "accuracy": dict(classifier.left_out.accuracy),
         "curve": [*classifier.left_out.curve.items()],
     }
-    contiguous = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
-    content = safetensors.numpy.save(contiguous, metadata={"variolite": json.dumps(meta)})
-    write_bytes_atomic(run.classifier_file, content)
+    write_arrays(run.classifier_file, arrays, meta)
 
 
 def load_classifier(run: RunFolder) -> WellClassifier | None:
@@ -148,10 +144,7 @@ def load_classifier(run: RunFolder) -> WellClassifier | None:
     path = run.whole(run.classifier_file)
     if not path.is_file():
         return None
-    try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            meta = json.loads(file.metadata()["variolite"])
-            arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    with reading_arrays(path, "classifier") as (meta, arrays):
 
         def several(view: int, name: str) -> tuple[NDArray[Any], ...]:
             count = sum(key.startswith(f"{view}.{name}.") for key in arrays)
@@ -186,9 +179,3 @@ def load_classifier(run: RunFolder) -> WellClassifier | None:
             LeftOut(meta["accuracy"], curve),
             meta["shift"] and GroupShift.from_dict(meta["shift"]),
         )
-    except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise RunFolderError(
-            f"the classifier is damaged ({type(error).__name__})",
-            where=str(path),
-            hint="copy the run folder again, or run `variolite fit` again",
-        ) from None

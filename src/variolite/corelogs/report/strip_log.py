@@ -32,7 +32,7 @@ HOLES = 5
 FEWEST_ROWS = 20
 OVERVIEW_HEIGHT, DETAIL_HEIGHT = 640.0, 460.0
 DETAIL_ROWS, WORTH_DETAIL = 200, 400
-"""A detail is drawn of holes of so many rows."""
+"""Rows from which a hole gets a drawing of a detail."""
 SPACE = 12.0  # pixels between log and legend
 
 

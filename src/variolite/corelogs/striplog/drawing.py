@@ -26,7 +26,7 @@ DEPTH_WIDTH, TOPS_WIDTH, STRIP_WIDTH, COLOUR_WIDTH, GAP = 44.0, 84.0, 56.0, 40.0
 WIDEST_TRACK, NARROWEST_TRACK = 210.0, 58.0
 HEAD_LINE, LINE = 31.0, 11.0
 FINEST = 0.25
-"""What is closer than so many pixels is drawn as one: a fifteenth of a millimetre on A4."""
+"""What is closer than this number of pixels is drawn as one: a twentieth of a millimetre on A4."""
 
 
 # Where things stand from left to right

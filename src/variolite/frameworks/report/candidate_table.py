@@ -51,7 +51,7 @@ table.sortable td { vertical-align: middle; }
 
 @cache
 def drawn_linker(name: str, unit: Unit | None = None) -> Markup:
-    """Draw a SMILES, or a building unit by its bonds, by RDKit; without it, or in vain, as text."""
+    """Draw a SMILES, or a building unit by its bonds, by RDKit; as text where it cannot."""
     text = Markup('<span class="smiles" title="{}">{}</span>').format(name, shorten(name, 60))
     if not is_there("rdkit"):
         return text
