@@ -23,6 +23,7 @@ def field(example, tmp_path_factory):
     depth = next(c for c in table.columns if c.casefold().startswith("depth"))
     chosen = table.filter(pl.col("hole").is_in(wells[:3]))
     chosen.select(well="hole", depth=depth, lithology=label).write_csv(picks)
+    table.select(well="hole", depth=depth, lithology=label).write_csv(folder / "all.csv")
     return logs, picks, wells, folder
 
 
@@ -51,6 +52,37 @@ def test_picks_of_three_wells_name_the_others(field, program, monkeypatch):
     assert listed["labelled"] == []
     assert listed["wells"][0]["well"] in wells
     assert PICKED not in found.columns
+
+
+def test_labels_of_held_out_wells_are_scored(field, program, monkeypatch):
+    monkeypatch.setattr(semi_supervised, "STEPS", 20)
+    logs, picks, _, folder = field
+    run = folder / "scored"
+    program.works("fit", "corelogs/guided", *TINY, data=logs, labels=picks, out=run)
+    few = program.works("score", run, "--no-baselines", data=logs, labels=picks).out
+    assert "no scored row has a label" in few
+    bare = program.works("score", run, "--no-baselines", data=logs).out
+    assert "the table has no column of labels" in bare
+    assert "few_labels" not in few
+    every = program.works("score", run, "--no-baselines", data=logs, labels=folder / "all.csv")
+    assert "few_labels" in every.out
+    assert "accuracy" in every.out
+
+
+def test_wells_to_label_are_suggested_from_files_with_various_headers(field, program, tmp_path):
+    logs, picks, wells, folder = field
+    table = pl.read_parquet(logs)
+    (tmp_path / "wells").mkdir()
+    for place, well in enumerate(wells):
+        own = table.filter(hole=well)
+        own = own.rename({"bulk_density": "RHOB"}) if place > 3 else own
+        own.write_csv(tmp_path / "wells" / f"{place}.csv")
+    run = folder / "run"
+    plain = program.works("corelogs", "suggest-well", run, "--json", data=logs, labels=picks)
+    various = program.works(
+        "corelogs", "suggest-well", run, "--json", data=tmp_path / "wells", labels=picks
+    )
+    assert json.loads(various.out) == json.loads(plain.out)
 
 
 def test_labels_go_with_guided_recipes_alone_and_must_be_there(field, program, tmp_path):

@@ -181,6 +181,13 @@ def score(
         ),
     ] = None,
     mapping: Mapping = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Table of what was read in wells, as `fit --labels` takes it: what is compared.",
+        ),
+    ] = None,
     levels: Annotated[
         list[Path] | None,
         typer.Option(

@@ -171,6 +171,7 @@ class Corelogs:
         *,
         train: Paths | None = None,
         mapping: Sequence[str] = (),
+        labels: Path | None = None,
         levels: Sequence[Path] = (),
         transductive: bool = False,
         baselines: bool = True,
@@ -181,7 +182,9 @@ class Corelogs:
         from variolite.corelogs.lithology import LevelChooser
         from variolite.scoring.tabular_run import score_run
 
-        columns = run.recipe().columns
+        bound = parse_mapping(mapping, run.recipe().columns)
+        if labels is not None:
+            data, train, bound = _picked(run, labels, data, train, bound, null, progress)
         table = run.model().schema.schema.columns.values()
         chooser = LevelChooser(levels, (str(column.source) for column in table))
         with progress.stage("scoring on held-out groups") as step:
@@ -189,7 +192,7 @@ class Corelogs:
                 run,
                 data,
                 train=train,
-                mapping=parse_mapping(mapping, columns),
+                mapping=bound,
                 levels=chooser,
                 classify=_classifier(run),
                 fit="transductive" if transductive else "inductive",
@@ -306,6 +309,32 @@ def _loader(
     if picks is not None:
         mapping = mapping | {table.labels[0].name: PICKED}
     return labelled_loader(table, mapping, picks, progress.note), mapping
+
+
+def _picked(
+    run: RunFolder,
+    labels: Path,
+    data: Paths,
+    train: Paths | None,
+    mapping: dict[str, str],
+    null: Sequence[str],
+    progress: Progress,
+) -> tuple[Table, Table | None, dict[str, str]]:
+    """Read the tables of a score with picks as a column, and return the mapping for it too."""
+    from variolite.corelogs.guided.picks import PICKED, read_picks, with_picks
+
+    schema, model = run.recipe().table, run.model().reading(null=null)
+    label = next(iter(model.schema.schema.labels), None)
+    if label is None:
+        raise DataError(
+            "the run has no column of labels", where=f"--labels {labels}", hint="fit with --labels"
+        )
+    picks = read_picks(labels, schema)
+
+    def picked(paths: Paths) -> Table:
+        return with_picks(model.table(paths, mapping), schema, mapping, picks, progress.note)
+
+    return picked(data), None if train is None else picked(train), mapping | {label.name: PICKED}
 
 
 def _describe(run: RunFolder, clusters: Clusters, prepared: Prepared, progress: Progress) -> None:

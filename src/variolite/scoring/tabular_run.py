@@ -196,6 +196,9 @@ def _score_model(
         own_plan = replace(plan, algorithms=algorithms)
         if some:
             evaluation = evaluation.merge(evaluate_clustering(some, held_out, own_plan, log=log))
+    if not test.labels:
+        note = "the table has no column of labels, so nothing is compared with them"
+        evaluation = evaluation.merge(Evaluation(notes=(note,)))
     if baselines and held_out.test_labels:
         log("training the supervised reference")
         # One seed: the draw of training rows moves it far less than the choice of groups.

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from variolite.arguments import parse_mapping
-from variolite.corelogs.guided.picks import PICKED, labelled_loader, read_picks
+from variolite.corelogs.guided.picks import PICKED, read_picks, with_picks
 from variolite.corelogs.guided.run import labels_of, load_classifier, wells_of
 from variolite.corelogs.guided.suggest import Suggestion, distances, suggest
 from variolite.errors import DataError
@@ -51,7 +51,7 @@ class Suggestions:
         count = len(self.labelled)
         lines += [
             f"accuracy to expect in other wells with {n} labelled: {value:.0%}"
-            + (" (now)" if n == count else " (extrapolated)")
+            + (" (now, extrapolated from fewer)" if n == count else " (extrapolated)")
             for n, value in self.accuracy.items()
         ]
         return lines
@@ -78,18 +78,17 @@ def suggestions(
         raise DataError(what, where=str(run), hint="give a run on tables of wells")
     model = folder.model()
     bound = parse_mapping(mapping, model.schema.schema.columns)
-    if labels is None:
-        table = model.table(data, bound)
-    else:
-        schema = folder.recipe().table
-        picks = read_picks(labels, schema)
-        table = labelled_loader(schema, bound, picks, progress.note)(data)
+    schema = folder.recipe().table
+    picks = None if labels is None else read_picks(labels, schema)
+    table = model.table(data, bound)
+    if picks is not None:
+        table = with_picks(table, schema, bound, picks, progress.note)
     records = model.records(table, bound)
     if records.group is None:
         what = "the table has no column of wells"
         raise DataError(what, where="--data", hint="bind it with --map hole=COLUMN")
     marked = labels_of(records) != ""
-    if labels is not None:
+    if picks is not None:
         marked = (table.frame[PICKED] != "").to_numpy()[records.row]
     known = set(np.unique(records.group[marked]).tolist())
     with progress.stage("comparing wells"):
