@@ -61,12 +61,15 @@ def test_labels_of_held_out_wells_are_scored(field, program, monkeypatch):
     program.works("fit", "corelogs/guided", *TINY, data=logs, labels=picks, out=run)
     few = program.works("score", run, "--no-baselines", data=logs, labels=picks).out
     assert "no scored row has a label" in few
-    bare = program.works("score", run, "--no-baselines", data=logs).out
-    assert "the table has no column of labels" in bare
+    without = program.works("score", run, "--no-baselines", data=logs).out
+    assert "the table has no column of labels" in without
     assert "few_labels" not in few
     every = program.works("score", run, "--no-baselines", data=logs, labels=folder / "all.csv")
     assert "few_labels" in every.out
     assert "accuracy" in every.out
+    bare = folder / "bare"
+    program.works("fit", "corelogs/default", *TINY, data=logs, out=bare)
+    assert "has learnt no labels" in program.fails("score", bare, data=logs, labels=picks)
 
 
 def test_wells_to_label_are_suggested_from_files_with_various_headers(field, program, tmp_path):

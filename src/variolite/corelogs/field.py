@@ -183,15 +183,16 @@ class Corelogs:
         from variolite.scoring.tabular_run import score_run
 
         bound = parse_mapping(mapping, run.recipe().columns)
+        tables: list[Any] = [data, train]
         if labels is not None:
-            data, train, bound = _picked(run, labels, data, train, bound, null, progress)
+            tables, bound = _picked(run, labels, tables, bound, null, progress)
         table = run.model().schema.schema.columns.values()
         chooser = LevelChooser(levels, (str(column.source) for column in table))
         with progress.stage("scoring on held-out groups") as step:
             card = score_run(
                 run,
-                data,
-                train=train,
+                tables[0],
+                train=tables[1],
                 mapping=bound,
                 levels=chooser,
                 classify=_classifier(run),
@@ -314,27 +315,25 @@ def _loader(
 def _picked(
     run: RunFolder,
     labels: Path,
-    data: Paths,
-    train: Paths | None,
+    tables: Sequence[Any],
     mapping: dict[str, str],
     null: Sequence[str],
     progress: Progress,
-) -> tuple[Table, Table | None, dict[str, str]]:
+) -> tuple[list[Any], dict[str, str]]:
     """Read the tables of a score with picks as a column, and return the mapping for it too."""
     from variolite.corelogs.guided.picks import PICKED, read_picks, with_picks
 
     schema, model = run.recipe().table, run.model().reading(null=null)
     label = next(iter(model.schema.schema.labels), None)
     if label is None:
-        raise DataError(
-            "the run has no column of labels", where=f"--labels {labels}", hint="fit with --labels"
-        )
+        what, hint = "the run has learnt no labels", "fit corelogs/guided with --labels"
+        raise DataError(what, where=f"--labels {labels}", hint=hint)
     picks = read_picks(labels, schema)
-
-    def picked(paths: Paths) -> Table:
-        return with_picks(model.table(paths, mapping), schema, mapping, picks, progress.note)
-
-    return picked(data), None if train is None else picked(train), mapping | {label.name: PICKED}
+    picked = [
+        paths and with_picks(model.table(paths, mapping), schema, mapping, picks, progress.note)
+        for paths in tables
+    ]
+    return picked, mapping | {label.name: PICKED}
 
 
 def _describe(run: RunFolder, clusters: Clusters, prepared: Prepared, progress: Progress) -> None:

@@ -53,6 +53,18 @@ def test_labels_that_differ_in_case_and_blanks_are_one(tmp_path):
     assert set(found[5:].tolist()) == {"sandy clay"}
     assert "Sandy  clay taken for sandy clay" in lines
     assert "1 of 4 picks lack a well, a depth or a label" in lines
+    codes = "well,top,base,lithology\nW2,100,101,St\nW2,101,102,ST\n"
+    found, _ = _picks(tmp_path, codes).labels(WELLS, DEPTH, "m")
+    assert {"St", "ST"} < set(found.tolist())
+
+
+def test_labels_of_a_column_are_counted_and_spellings_reported():
+    label = np.array(["Shale", "SHALE", "Shale", "", "", "", "", "", "Coal", "Coal"])
+    frame = pl.DataFrame({"WELL": WELLS, "DEPTH_MD": DEPTH, "GR": DEPTH, "lithology": label})
+    said = []
+    labelled_loader(SCHEMA, {}, None, said.append)(frame.with_columns(RHOB="GR"))
+    assert said[0] == "labels: Shale 2, Coal 2, SHALE 1"
+    assert said[1].startswith("Shale, SHALE are labels of their own")
 
 
 @pytest.mark.parametrize(

@@ -166,13 +166,22 @@ def counted(labels: NDArray[np.str_]) -> str:
 
 def one_spelling_each(labels: NDArray[np.str_]) -> tuple[NDArray[np.str_], list[str]]:
     """Give labels that differ in case and blanks only their commonest spelling; say which."""
-    spelt: dict[str, list[str]] = {}
-    for label, _ in Counter(labels.tolist()).most_common():
-        spelt.setdefault(" ".join(label.casefold().split()), []).append(label)
-    alike = [every for every in spelt.values() if every[1:]]
+    alike = _spelt_alike(labels)
     names = {other: every[0] for every in alike for other in every[1:]}
     found = np.array([names.get(label, label) for label in labels.tolist()], dtype=np.str_)
     return found, [f"{', '.join(every[1:])} taken for {every[0]}" for every in alike]
+
+
+def _spelt_alike(labels: NDArray[np.str_]) -> list[list[str]]:
+    """Return the spellings of every label that has several, the commonest first.
+
+    Those of one or two letters may be codes, in which case counts.
+    """
+    spelt: dict[str, list[str]] = {}
+    for label, _ in Counter(labels.tolist()).most_common():
+        key = " ".join(label.casefold().split())
+        spelt.setdefault(key if len(key) > 2 else label, []).append(label)
+    return [every for every in spelt.values() if every[1:]]
 
 
 def read_picks(path: Path, schema: Schema) -> Picks:
@@ -284,6 +293,8 @@ def labelled_loader(
         found = text_values(table.frame[str(label.source)]) if label else np.empty(0, "U1")
         require_labels(found)
         note(f"labels: {counted(found)}")
+        for every in _spelt_alike(found):
+            note(f"{', '.join(every)} are labels of their own; spell alike what is one")
         return table
 
     return load
