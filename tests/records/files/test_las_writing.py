@@ -1,5 +1,7 @@
 """Tables written as LAS: what lasio and we read back, and a file for every well."""
 
+import warnings
+
 import lasio
 import numpy as np
 import polars as pl
@@ -8,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from variolite.errors import DataError, DataWarning
+from variolite.recipe import load_recipe
 from variolite.records import Table, load_table, read_table, units_of
 from variolite.records.files.las import read_las_header
 from variolite.records.files.las_writing import write_las
@@ -134,8 +137,46 @@ def test_header_mnemonics_units_and_values_go_round(tmp_path, version):
     assert after.parameters == before.parameters
     assert after.other.strip() == before.other.strip()
     assert {name: after.curves[name] for name in before.curves} == before.curves
-    # -999.25 is a value in this file, so that another number stands for a missing one.
+    assert lasio.read(out).well["NULL"].value == -9999
+    # No number stands for a missing value that is one of the values.
+    path.write_text(path.read_text().replace("NULL. -9999", "NULL. 5"))
+    write_las(table, new, out, well="WELL", depth="GR", source=path)
     assert lasio.read(out).well["NULL"].value == -9999.25
+
+
+def test_wells_of_a_folder_keep_their_own_mnemonics_units_and_values(tmp_path):
+    head = "~V\nVERS. 2.0 :\nWRAP. NO :\n~W\nNULL. -9999 :\nWELL. {} :\n~C\n"
+    first = head.format("A") + "DEPT.M :\nDT.US/F :\nGR.GAPI :\nPEF.B/E :\nZONE. :\n"
+    first += "~P\nZONE_2. Top : code 2 of ZONE\n~A\n"
+    first += "1.000 90.1 50 2 2\n1.152 80 60 3 2\n1.305 70 -9999 3 2\n"
+    second = head.format("B") + "DEPT.FT :\nDTCO.US/M : my sonic\nGRC.GAPI :\n"
+    second += "~A\n10.1 300.1 55\n10.3 310 -9999\n"
+    folder, recipe = tmp_path / "in", load_recipe("corelogs/default")
+    folder.mkdir()
+    (folder / "a.las").write_text(first)
+    (folder / "b.las").write_text(second)
+    with warnings.catch_warnings(action="ignore"):
+        table = load_table(folder, schema=recipe.table)
+    new = pl.DataFrame({"row": range(5), "class": ["Sand", "Clay", "Sand", "Clay", "Silt"]})
+    a, b = write_las(table, new, tmp_path / "out.las", well="WELL", depth="DEPT")
+    back = load_table(b)
+    assert back.frame.columns == ["WELL", "DEPT", "DTCO", "GRC", "class"]
+    assert back.units == {"DEPT": "FT", "DTCO": "US/M", "GRC": "GAPI"}
+    assert back.frame["DEPT"].to_list() == [10.1, 10.3]
+    assert back.frame["DTCO"].to_list() == [300.1, 310]
+    assert back.frame["class"].to_list() == ["Clay", "Silt"]
+    las = lasio.read(b)
+    assert (las.curves["DTCO"].descr, las.well["NULL"].value) == ("my sonic", -9999)
+    back = load_table(a)
+    assert back.frame.columns == ["WELL", "DEPT", "DT", "GR", "PEF", "ZONE", "class"]
+    assert back.frame["ZONE"].to_list() == ["Top"] * 3
+    assert back.frame["class"].to_list() == ["Sand", "Clay", "Sand"]
+    # The step of rounded depths is even.
+    assert lasio.read(a).well["STEP"].value == 0.1525
+    # A file that has changed since is not taken for the one that was read.
+    (folder / "b.las").write_text(second + "10.5 320 60\n")
+    _, b = write_las(table, new, tmp_path / "again.las", well="WELL", depth="DEPT")
+    assert len(load_table(b).frame) == 2
 
 
 words = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Zl", "Zp")), max_size=12)

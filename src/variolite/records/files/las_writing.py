@@ -7,23 +7,33 @@ reader makes text of them again.
 from __future__ import annotations
 
 import io
+import math
 import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from variolite.errors import DataError, DataWarning
-from variolite.records.files.las import CODE, LasHeader, read_las_header
+from variolite.records.files.las import CODE, LasHeader, read_las, read_las_header
 from variolite.records.files.stacking import Table
 from variolite.records.files.writing import files_in, write_bytes_atomic
 from variolite.records.records import numeric_values, text_series
 from variolite.records.units import split_header
 
 _NULLS = (-999.25, -9999.25, -99999.25, -999999.25, -1e30)
+
+
+class _Shown(NamedTuple):
+    """Curves of a well, the depth first; units, and words of the codes, by curve."""
+
+    logs: pl.DataFrame
+    units: Mapping[str, str]
+    words: Mapping[str, list[str]]
 
 
 def write_las(
@@ -39,9 +49,9 @@ def write_las(
 
     ``new`` has curves of the rows that its column ``row`` counts; other rows have none. ``well``
     and ``depth`` name columns of the table; ``source`` is its file where it is of one. Where a
-    well comes from a LAS file, so do its header, index and curve descriptions. Several wells go
-    into a new folder that is named as ``path`` without its ending. DataError where no row has a
-    depth, or nothing can be written.
+    well comes from a LAS file, so do its header, index and curves. Several wells go into a new
+    folder that is named as ``path`` without its ending. DataError where no row has a depth, or
+    nothing can be written.
     """
     frame = table.frame
     files = (
@@ -68,28 +78,53 @@ def write_las(
     logs = pl.DataFrame([pl.Series(depth, numbers), *rest.iter_columns(), *curves.iter_columns()])
     words = {s.name: _words(s) for s in logs.iter_columns() if _is_text(s)}
     logs = logs.with_columns(_coded(logs[name], texts) for name, texts in words.items())
+    coded = curves.with_columns(logs[name] for name in words if name in curves.columns)
     there = pl.Series(~np.isnan(numbers))
     names = wells.filter(there).unique(maintain_order=True).to_list()
     paths = [path] if len(names) == 1 else files_in(path.with_suffix(""), names, ".las")
     for name, file in zip(names, paths, strict=True):
         own = there & (wells == name)
-        first = files.filter(own & of_las).head(1).to_list()
-        header = read_las_header(Path(first[0])) if first else LasHeader([], [], {}, "")
-        text = _las_text(logs.filter(own), name or path.stem, table.units, words, header)
+        first, *others = files.filter(own).unique(maintain_order=True).to_list()
+        header, shown = LasHeader([], [], {}, ""), _Shown(logs.filter(own), table.units, words)
+        if first.casefold().endswith(".las"):
+            header = read_las_header(Path(first))
+            if table.files is not None and not others:
+                rows = own.filter(files == first)
+                shown = _as_in_file(Path(first), rows, coded.filter(own), words) or shown
+        text = _las_text(shown, name or path.stem, header)
         write_bytes_atomic(file, text.encode("utf-8"))
     return paths
 
 
-def _las_text(
-    logs: pl.DataFrame,
-    well: str,
-    units: Mapping[str, str],
-    words: Mapping[str, list[str]],
-    header: LasHeader,
-) -> str:
-    """Return the text of a LAS file; the first column is the depth, those of ``words`` codes."""
+def _as_in_file(
+    path: Path, rows: pl.Series, new: pl.DataFrame, words: Mapping[str, list[str]]
+) -> _Shown | None:
+    """Return rows of a LAS file with new curves, its units, and the words of its codes.
+
+    The table that files are stacked into has the mnemonics and units of others. None where the
+    file is not as it was read, or has a curve that is called like a new one.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)  # said when the file was read
+        frame, units = read_las(path)
+    frame = frame.drop("WELL", strict=False)
+    if frame.height != len(rows) or set(frame.columns) & set(new.columns):
+        return None
+    known = {}
+    for series in frame.iter_columns():
+        if _is_text(series):
+            own, every = _words(series), words.get(series.name, [])
+            known[series.name] = every if set(own) <= set(every) else own
+    coded = frame.with_columns(_coded(frame[name], texts) for name, texts in known.items())
+    logs = coded.filter(rows).with_columns(pl.nth(0).cast(pl.Float64))
+    return _Shown(logs.hstack(new), units, {**words, **known})
+
+
+def _las_text(shown: _Shown, well: str, header: LasHeader) -> str:
+    """Return the text of a LAS file."""
     import lasio
 
+    logs, units, words = shown
     las = lasio.LASFile()
     for item in header.well:
         if item["name"].upper() not in ("STRT", "STOP", "STEP", "NULL"):
@@ -112,11 +147,10 @@ def _las_text(
                 descr, word = f"code {number} of {name}", texts[number - 1]
                 las.params.append(lasio.HeaderItem(f"{name}_{number}", "", word, descr))
         values.append(series.cast(pl.Int8) if series.dtype == pl.Boolean else series)
-    null = las.well["NULL"].value = _null(values)
+    marks = (item["value"] for item in header.well if item["name"].upper() == "NULL")
+    null = las.well["NULL"].value = _null(values, next(marks, ""))
     index = values[0].to_numpy()
-    steps = np.diff(index)
-    even = steps.size > 0 and np.allclose(steps, steps[0], rtol=1e-3)
-    step = round(float(steps[0]), 6) if even else 0.0
+    step = _step(index)
     buffer = io.StringIO()
     las.write(buffer, version=2.0, STRT=index[0], STOP=index[-1], STEP=step)
     # Numbers in full. Of lasio's own rows each value takes a microsecond.
@@ -154,8 +188,28 @@ def _coded(series: pl.Series, words: list[str]) -> pl.Series:
     return _one_line(series).replace_strict(codes, default=None, return_dtype=pl.Int64)
 
 
-def _null(values: list[pl.Series]) -> float:
-    """Return the number for a missing value, -999.25 unless there is such a value or one near."""
+def _step(index: NDArray[np.float64]) -> float:
+    """Return the step of an index, 0 where it is uneven; 0.1524 m is often rounded to cm."""
+    if len(index) < 2:
+        return 0.0
+    step = (index[-1] - index[0]) / (len(index) - 1)
+    even = index[0] + step * np.arange(len(index))
+    return round(float(step), 6) if (np.abs(index - even) <= 0.05 * abs(step)).all() else 0.0
+
+
+def _null(values: list[pl.Series], given: str) -> float:
+    """Return the number for a missing value: that ``given``, else -999.25.
+
+    It is another one where there is such a value or one near.
+    """
+    try:
+        nulls = [float(given), *_NULLS]
+    except ValueError:
+        nulls = [*_NULLS]
     numbers = np.concatenate([numeric_values(series) for series in values])
-    near = (null for null in _NULLS if not (np.abs(numbers - null) <= 1e-3 * abs(null)).any())
+    near = (
+        null
+        for null in filter(math.isfinite, nulls)
+        if not (np.abs(numbers - null) <= 1e-3 * abs(null)).any()
+    )
     return next(near, _NULLS[-1])
