@@ -64,8 +64,8 @@ def some_rows(seed, groups=4, rows=25, drift=None):
 @given(st.integers(0, 1000))
 def test_responsibilities_are_those_of_the_observed_values(seed):
     rows, mixture, shift = some_rows(seed, drift=30.0)
-    share, likelihood = _expect(rows, shift, mixture)
-    expected, total = np.empty_like(share), 0.0
+    share = _expect(rows, shift, mixture)
+    expected = np.empty_like(share)
     place = rows.place
     for i, (values, seen) in enumerate(zip(rows.values, rows.observed, strict=True)):
         own = np.vstack([shift[place.code[i]], shift[place.code[i], -1]])
@@ -78,9 +78,7 @@ def test_responsibilities_are_those_of_the_observed_values(seed):
             ]
         )
         expected[i] = density / density.sum()
-        total += np.log(density.sum()) + 0.5 * seen.sum() * np.log(2 * np.pi)
     np.testing.assert_allclose(share, expected, rtol=1e-9)
-    assert likelihood == pytest.approx(total / len(share), rel=1e-9)
 
 
 @pytest.mark.parametrize("drift", [None, 30.0])

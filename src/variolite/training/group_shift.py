@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from scipy.special import softmax
 
 from variolite.records import Records
 
@@ -93,9 +94,13 @@ class GroupShift:
 
     @classmethod
     def fit(
-        cls, records: Records, *, drift: float | None = None, components: int = COMPONENTS,
+        cls,
+        records: Records,
+        *,
+        drift: float | None = None,
+        components: int = COMPONENTS,
         seed: int = 0,
-    ) -> GroupShift | None:  # fmt: skip
+    ) -> GroupShift | None:
         """Fit to the rows of all groups; None where there is no group, or one alone."""
         place = _place_of(records, drift)
         if place is None or len(place.knots) < 2:
@@ -103,7 +108,7 @@ class GroupShift:
         rows = _rows_of(records, place, MOST_ROWS)
         if len(rows.values) <= components:
             return None
-        mixture, spread, start, _ = _fit(rows, components, seed)
+        mixture, spread, start = _fit(rows, components, seed)
         return cls(*mixture, spread, start, None if records.order is None else drift)
 
     def shifts(self, records: Records) -> NDArray[np.float32]:
@@ -115,7 +120,7 @@ class GroupShift:
         mixture = _Mixture(self.weights, self.means, self.covariances)
         shift = _start(rows, self.start)
         for _ in range(STEPS):
-            shift = _modes(rows, mixture, _expect(rows, shift, mixture)[0], self.spread)
+            shift = _modes(rows, mixture, _expect(rows, shift, mixture), self.spread)
         return place.of(shift).astype(np.float32)
 
     def removed(self, records: Records) -> Records:
@@ -196,8 +201,8 @@ def _start(rows: _Rows, centre: Array | None = None) -> Array:
     return np.repeat(centred[:, None], rows.place.room, axis=1)
 
 
-def _fit(rows: _Rows, components: int, seed: int) -> tuple[_Mixture, Array, Array, float]:
-    """Fit by EM from k-means: mixture, spread, start, and the mean log-likelihood at the end."""
+def _fit(rows: _Rows, components: int, seed: int) -> tuple[_Mixture, Array, Array]:
+    """Fit by EM from k-means: mixture, spread [d, d] and mean start [d] of the shifts."""
     from sklearn.cluster import KMeans
 
     d, place = rows.values.shape[1], rows.place
@@ -211,15 +216,15 @@ def _fit(rows: _Rows, components: int, seed: int) -> tuple[_Mixture, Array, Arra
     share = np.eye(components)[kmeans.labels_]
     centres = kmeans.cluster_centers_.astype(np.float64)
     mixture = _Mixture(np.ones(components), centres, np.tile(np.eye(d), (components, 1, 1)))
-    spread, likelihood = _spread(shift, place), -np.inf
+    spread = _spread(shift, place)
     own = np.arange(place.room) < place.knots[:, None]  # knots that a group has, [g, J]
     for _ in range(ITERATIONS):
         mixture = _maximise(rows, shift, mixture, share)
-        share, likelihood = _expect(rows, shift, mixture)
+        share = _expect(rows, shift, mixture)
         shift = _modes(rows, mixture, share, spread)
         shift = shift - shift[own].mean(axis=0)
         spread = _spread(shift, place)
-    return mixture, spread, start, likelihood
+    return mixture, spread, start
 
 
 def _kernel(knots: int) -> Array:
@@ -236,8 +241,8 @@ def _spread(shift: Array, place: _Place) -> Array:
     return np.asarray(found + RIDGE * np.eye(shift.shape[2]))
 
 
-def _expect(rows: _Rows, shift: Array, mixture: _Mixture) -> tuple[Array, float]:
-    """Responsibilities [n, k] of the components, and the mean log-likelihood."""
+def _expect(rows: _Rows, shift: Array, mixture: _Mixture) -> Array:
+    """Responsibilities [n, k] of the components."""
     weights, means, covariances = mixture
     moved = rows.values - rows.place.of(shift)
     joint = np.zeros((len(moved), len(weights)))
@@ -246,11 +251,7 @@ def _expect(rows: _Rows, shift: Array, mixture: _Mixture) -> tuple[Array, float]
         for k, factor in enumerate(np.linalg.cholesky(_block(covariances, columns))):
             white = (seen - means[k, columns]) @ np.linalg.inv(factor).T
             joint[at, k] = -0.5 * (white**2).sum(axis=1) - np.log(np.diag(factor)).sum()
-    joint += np.log(weights + 1e-12)
-    peak = joint.max(axis=1, keepdims=True)
-    joint = np.exp(joint - peak)
-    total = joint.sum(axis=1, keepdims=True)
-    return joint / total, float((peak + np.log(total)).mean())
+    return np.asarray(softmax(joint + np.log(weights + 1e-12), axis=1))
 
 
 def _maximise(rows: _Rows, shift: Array, mixture: _Mixture, share: Array) -> _Mixture:
