@@ -39,7 +39,7 @@ def test_directions_without_variance_are_left_out():
     doubled = np.c_[train, train[:, 0], np.full(len(train), 3.3)]
     assert [part.shape[1] for part in pca_whitened(doubled, doubled)] == [2, 2]
     with pytest.raises(DataError, match="no feature varies"):
-        pca_whitened(np.ones((5, 2)), np.ones((5, 2)))
+        pca_whitened(np.full((5, 2), 0.1), np.ones((5, 2)))
 
 
 def test_gaps_are_filled_by_regression_on_the_other_features():

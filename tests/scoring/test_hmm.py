@@ -115,4 +115,4 @@ def test_rows_that_repeat_leave_a_model():
     model = fit_hmm(x, whitening, fit_kmeans(whitening(x), 3).centres, sequences)
     assert len(set(model.predict(x, sequences)[[0, 40, 80]])) == 3
     with pytest.raises(DataError, match="no feature varies"):
-        Whitening.of(np.ones((5, 2)))
+        Whitening.of(np.full((1000, 2), 0.1))

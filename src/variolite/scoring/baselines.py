@@ -10,7 +10,6 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from variolite.errors import DataError
 from variolite.scoring.clustering import (
     MAX_TRAIN_ROWS,
     ClusteringPlan,
@@ -20,6 +19,7 @@ from variolite.scoring.clustering import (
 )
 from variolite.scoring.evaluation import HeldOut
 from variolite.scoring.gmm import as_matrix
+from variolite.scoring.hmm import Whitening
 from variolite.scoring.intervals import FloatArray, IntArray
 
 # Representations, fitted on training rows only.
@@ -30,18 +30,12 @@ def pca_whitened(
 ) -> tuple[FloatArray, FloatArray]:
     """Principal components of training rows [n, d] and test rows [m, d], scaled to variance 1.
 
-    They are those of the training rows ``fitted_on``, all by default. Directions without
-    variance (below 1e-12 of the strongest) are left out: whitened, they would be amplified
-    rounding. Raises DataError if no feature varies.
+    The strongest comes first. They are those of the training rows ``fitted_on``, all by default.
+    Directions without variance are left out. Raises DataError if no feature varies.
     """
-    from sklearn.decomposition import PCA
-
     first, second, fitted = _both(train, test, fitted_on)
-    if not np.ptp(fitted, axis=0).any():
-        raise DataError("no feature varies among the training rows", where="PCA")
-    pca = PCA(whiten=True).fit(fitted)
-    kept = pca.explained_variance_ > 1e-12 * pca.explained_variance_[0]
-    return pca.transform(first)[:, kept], pca.transform(second)[:, kept]
+    whitening = Whitening.of(fitted)
+    return whitening(first)[:, ::-1], whitening(second)[:, ::-1]
 
 
 def raw(

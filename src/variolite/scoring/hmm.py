@@ -38,11 +38,14 @@ class Whitening:
 
     @classmethod
     def of(cls, x: ArrayLike) -> Whitening:
-        """Fit to rows [n, D]; directions that do not vary are left out."""
+        """Fit to rows [n, D], the weakest component first.
+
+        Directions that do not vary are left out: whitened, they would be amplified rounding.
+        """
         matrix = as_matrix(x)
+        if not np.ptp(matrix, axis=0).any():
+            raise DataError("no feature varies among the rows", where="whitening")
         values, vectors = np.linalg.eigh(np.atleast_2d(np.cov(matrix, rowvar=False)))
-        if not values[-1] > 0:
-            raise DataError("no feature varies among the rows", where="clustering")
         kept = values > _LEAST * values[-1]
         return cls(matrix.mean(axis=0), vectors[:, kept] / np.sqrt(values[kept]))
 
