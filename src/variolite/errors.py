@@ -76,7 +76,7 @@ class ShortfallError(DataError):
 
 
 class DataWarning(UserWarning):
-    """The work goes on, but something was guessed, left out, or looks wrong."""
+    """The command continues, but something was guessed, left out, or looks wrong."""
 
 
 class SchemaError(VarioliteError):

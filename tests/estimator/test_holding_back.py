@@ -44,7 +44,7 @@ ALL = range(5)
 @pytest.mark.parametrize(
     ("usable", "groups", "share", "says"),
     [
-        *((ALL, None, share, "share to hold back") for share in (0.0, 1.0, -0.1, float("nan"))),
+        *((ALL, None, share, "share for validation") for share in (0.0, 1.0, -0.1, float("nan"))),
         (ALL, ["a", "b", "c"], 0.2, "3 groups were given for 5 rows"),
         ([0, 1], ["a", "a", "b"], 0.2, "1 group"),
     ],

@@ -129,8 +129,8 @@ def hold_back(
     if share is None:
         return held
     if not 0.0 < share < 1.0:
-        hint = "give a share between 0 and 1, or None to hold nothing back"
-        raise TrainingError(f"the share to hold back is {share:g}", where="validation", hint=hint)
+        hint = "give a share between 0 and 1, or None to train on all rows"
+        raise TrainingError(f"the share for validation is {share:g}", where="validation", hint=hint)
     if groups is None:
         unit, count, called = np.arange(len(usable)), len(usable), "usable row"
     else:
@@ -140,7 +140,7 @@ def hold_back(
         distinct, unit = np.unique(names[usable], return_inverse=True)
         count, called = len(distinct), "group"
     if count < 2:
-        what = f"there is {count} {called}, so that none can be held back"
+        what = f"there is {count} {called}, so that none can be left for validation"
         hint = "give more data, or validation=None to train without stopping early"
         raise TrainingError(what, where="validation", hint=hint)
     # A share near 1 must not round up to everything.

@@ -37,7 +37,7 @@ from variolite.training.workers import Progress
 ENDING = ".features.safetensors"
 PART = 64  # crystals per piece of work: a third of a second, so an interruption loses little
 WORTH_A_PROCESS = 1000  # crystals that pay for one more process, which loads for four seconds
-PIECE = 1024  # crystals per file while a run goes on
+PIECE = 1024  # crystals per file while the work is unfinished
 
 
 def user_cache() -> Path:
