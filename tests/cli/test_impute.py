@@ -3,6 +3,7 @@
 import numpy as np
 import polars as pl
 import pytest
+from calling import TINY
 
 from variolite.records import read_table
 
@@ -51,6 +52,8 @@ def test_every_input_is_filled_and_what_was_observed_stays(example, gaps, progra
     lines = answer.err.splitlines()
     assert f"RHOB (kg/m3): {(~seen).sum():,} values imputed" in " ".join(lines)
     assert "the table lacks it: in 0-255" in " ".join(lines)
+    assert "hidden from 1 validation group, R² was" in " ".join(lines)
+    assert "(too few for 90 % intervals, which take 9)" in " ".join(lines)
 
 
 def test_a_higher_level_is_wider_and_seeds_change_samples_alone(example, gaps, program, tmp_path):
@@ -108,3 +111,11 @@ def test_damaged_errors_are_one_line(copied, program, tmp_path):
     path.write_bytes(path.read_bytes()[:200])
     assert "errors.json" in program.fails("impute", copied.run, data=copied.data, out=out)
     assert not out.exists()
+
+
+def test_fit_says_that_few_holes_give_no_intervals_to_rely_on(example, program, tmp_path):
+    options = ("fit", "corelogs/default", *TINY)
+    answer = program.works(*options, data=example.data, out=tmp_path / "run")
+    # The hole has no colours.
+    line = "calibrated on 0 to 1 validation groups, too few to hold at 90 %: that takes 9"
+    assert line in " ".join(answer.err.split())

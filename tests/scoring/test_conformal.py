@@ -5,6 +5,7 @@ import pytest
 
 from variolite.scoring.conformal import (
     folds_by_group,
+    groups_needed,
     half_widths,
     half_widths_of_groups,
     predict_left_out,
@@ -59,3 +60,22 @@ def test_widths_of_one_group_are_those_of_its_rows():
     levels = [0.1, 0.5, 0.9]
     found = half_widths_of_groups(errors, np.zeros(99), levels)
     np.testing.assert_array_equal(found, half_widths(errors, levels))
+
+
+@pytest.mark.parametrize(("level", "needed"), [(0.5, 1), (0.8, 4), (0.9, 9), (0.95, 19)])
+def test_with_fewer_groups_than_needed_not_even_the_largest_error_is_a_bound(level, needed):
+    assert groups_needed(level) == needed
+    # Rows of a group err alike: one error for each, and one of a new group.
+    errors = np.random.default_rng(needed).random((6000, 21))
+    held = {
+        groups: np.mean([row[-1] <= half_widths(row[:groups], level) for row in errors])
+        for groups in (needed - 1, needed)
+        if groups
+    }
+    assert held[needed] == pytest.approx(level, abs=0.015)
+    if needed > 1:
+        assert held[needed - 1] == pytest.approx(1 - 1 / needed, abs=0.015)
+
+
+def test_the_highest_level_takes_999_groups():
+    assert groups_needed(0.999) == 999

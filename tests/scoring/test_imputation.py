@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 
 from variolite.errors import TrainingError
 from variolite.records import FittedSchema, Schema
-from variolite.scoring.imputation import Calibration, Errors, calibrate, hide, impute, predict
+from variolite.scoring.imputation import (
+    Calibration,
+    Errors,
+    calibrate,
+    few_groups_lines,
+    hide,
+    impute,
+    predict,
+)
 from variolite.training import Member, TabularModel
 from variolite.vae import Architecture, TabularModule
 
@@ -184,3 +192,16 @@ def test_inputs_that_no_held_out_group_has_keep_the_spread_of_the_model():
     calibration = calibrate(model, records, hide(records, 2))
     assert set(calibration.errors) == {"a", "b", "d"}
     assert Calibration.model_validate(calibration.model_dump(mode="json")) == calibration
+
+
+def test_inputs_that_few_groups_measured_are_named():
+    schema = exact_model(0).schema
+    groups = {"a": 9, "b": 8, "c": 2, "d": 20}
+    calibration = Calibration(errors={name: Errors(groups=n) for name, n in groups.items()})
+    (line,) = few_groups_lines(calibration, schema)
+    assert "imputed b, c are calibrated on 2 to 8 validation groups" in line
+    assert "at 90 %: that takes 9" in line
+    (line,) = few_groups_lines(calibration, schema, 0.95)
+    assert "imputed a, b, c are calibrated on 2 to 9" in line
+    assert few_groups_lines(calibration, schema, 0.5) == []
+    assert "on 0 validation groups" in few_groups_lines(Calibration(), schema)[0]

@@ -100,7 +100,7 @@ class Corelogs:
         load, bound = _loader(recipe, labels, bound, progress)
         # Late, so that a mistake above is reported without the seconds that torch takes.
         from variolite.corelogs.guided.run import fit_guided
-        from variolite.scoring.imputation import calibrate, save_calibration
+        from variolite.scoring.imputation import calibrate, few_groups_lines, save_calibration
         from variolite.scoring.kept_clusters import fit_clusters, load_clusters
         from variolite.scoring.missingness import absence_lines
         from variolite.training import RunFolder
@@ -134,9 +134,14 @@ class Corelogs:
                 fit_guided(run, prepared, progress.note)
         if not run.calibration_file.is_file():
             parts = prepared.part("train"), prepared.part("validation")
+            model = run.model()
             with progress.stage("hiding one input after the other from the validation groups"):
-                save_calibration(run, calibrate(run.model(), *parts))
-            for line in absence_lines(parts[0], prepared.schema):
+                calibration = calibrate(model, *parts)
+                save_calibration(run, calibration)
+            lines = absence_lines(parts[0], prepared.schema)
+            if model.module.architecture.mask_input:  # others do not impute
+                lines += few_groups_lines(calibration, prepared.schema)
+            for line in lines:
                 progress.note(line)
         run.seal_fit()
         progress.note(f"{clusters.k} clusters ({clusters.algorithm}, k by {clusters.rule})")

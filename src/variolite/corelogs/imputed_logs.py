@@ -9,7 +9,15 @@ import polars as pl
 
 from variolite.errors import DataError
 from variolite.progress import Progress
-from variolite.scoring.imputation import LEVELS, Calibration, Imputed, impute, load_calibration
+from variolite.scoring.conformal import groups_needed
+from variolite.scoring.imputation import (
+    LEVELS,
+    Calibration,
+    Errors,
+    Imputed,
+    impute,
+    load_calibration,
+)
 from variolite.scoring.missingness import absence_lines
 
 if TYPE_CHECKING:
@@ -54,7 +62,7 @@ def imputed_columns(
         for part, values in parts.items():
             columns[f"{part}:{header}"] = pl.Series(records.report.as_found(name, values[:, i]))
         if missing.any():
-            line = _line(header, name, i, found, calibration)
+            line = _line(header, found, i, calibration.of(name), level)
             if name not in schema.columns and (unit := model.schema.units[name]):
                 line += f"; the table lacks it: in {unit}"
             progress.note(line)
@@ -85,12 +93,14 @@ def _categories(model: TabularModel, records: Records, schema: Schema) -> Column
     return columns
 
 
-def _line(header: str, name: str, column: int, found: Imputed, calibration: Calibration) -> str:
+def _line(header: str, found: Imputed, column: int, errors: Errors, level: float) -> str:
     """Say how many values of an input were imputed, and how well that goes."""
     line = f"{header}: {int(found.missing[:, column].sum()):,} values imputed"
-    errors = calibration.of(name)
     if errors.r2 is not None:
-        line += f"; hidden from {errors.groups} validation groups, R² was {errors.r2:.2f}"
+        held_out = f"{errors.groups} validation group{'s' * (errors.groups != 1)}"
+        line += f"; hidden from {held_out}, R² was {errors.r2:.2f}"
+        if errors.groups < (needed := groups_needed(level)):
+            line += f" (too few for {100 * level:g} % intervals, which take {needed})"
     if little := int(found.unexplained[:, column].sum()):
         line += f"; in {little:,} the other inputs explain less than 10 % of the variance"
     return line

@@ -21,9 +21,9 @@ from scipy.special import ndtr
 from torch import Tensor
 
 from variolite.errors import TrainingError
-from variolite.records import Column, Records
+from variolite.records import Column, FittedSchema, Records
 from variolite.scoring.clustering import draw
-from variolite.scoring.conformal import half_widths_of_groups
+from variolite.scoring.conformal import groups_needed, half_widths_of_groups
 from variolite.scoring.intervals import FloatArray
 from variolite.training import RunFolder, TabularModel
 from variolite.training.run_folder import read_object
@@ -306,6 +306,26 @@ def _measured(
         rows=len(error),
         groups=len(means),
     )
+
+
+def few_groups_lines(
+    calibration: Calibration, schema: FittedSchema, level: float = 0.9
+) -> list[str]:
+    """Say of which inputs intervals of this level rest on too few groups, in a line or none."""
+    needed = groups_needed(level)
+    groups = {
+        str(schema.schema.columns[name].source): count
+        for name in schema.numeric_names
+        if (count := calibration.of(name).groups) < needed
+    }
+    if not groups:
+        return []
+    counts = " to ".join(map(str, sorted({min(groups.values()), max(groups.values())})))
+    return [
+        f"intervals of imputed {', '.join(groups)} are calibrated on {counts} validation "
+        f"group{'s' * (counts != '1')}, too few to hold at {100 * level:g} %: that takes {needed}; "
+        "fit on more groups, or set split.validation higher"
+    ]
 
 
 def save_calibration(run: RunFolder, calibration: Calibration) -> None:
