@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 from calling import TINY
 
-from variolite.records import read_table
+from variolite.records import read_table, units_of
 
 
 @pytest.fixture
@@ -88,6 +88,9 @@ def test_las_has_the_new_curves(example, gaps, program, tmp_path):
     found = read_table(out)
     assert {"imputed_red", "low_red", "high_green"} <= set(found.columns)
     assert found["imputed_green"].is_finite().all()
+    # Of the table, and of training where the table lacks the input.
+    units = units_of(out)
+    assert (units["low_RHOB"], units["high_green"]) == ("kg/m3", "0-255")
 
 
 @pytest.mark.parametrize("level", ["0", "1", "90", "-1"])

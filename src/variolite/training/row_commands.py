@@ -80,7 +80,7 @@ def row_command(
                 found |= {name: own.fill_null(found[name]) for name in about[header]}
         if out.name.casefold().endswith(".las"):
             curves = pl.DataFrame(found).with_columns(pl.col(pl.Boolean).cast(pl.Int8))
-            return _write_las(table, curves, out, schema, progress, data)
+            return _write_las(table, curves, out, model, schema, progress, data)
         if table.files is not None:
             found["file"] = table.files[records.row]
         for name in sorted(given.keys() & found.keys()):
@@ -163,12 +163,18 @@ def _write_las(
     table: Table,
     found: pl.DataFrame,
     out: Path,
+    model: TabularModel,
     schema: Schema,
     progress: Progress,
     data: Paths,
 ) -> Path:
     from variolite.records.files.las_writing import write_las
 
+    # Inputs that the table lacks are written as they were in training.
+    for name, column in model.schema.schema.columns.items():
+        unit = model.schema.units.get(name)
+        if unit and name not in schema.columns:
+            table.units.setdefault(str(column.source), unit)
     well, depth = (c.source if c else None for c in (schema.group, schema.order))
     source = None if isinstance(data, list) else data
     paths = write_las(table, found, out, well=well, depth=depth, source=source)

@@ -158,17 +158,18 @@ def test_wells_of_a_folder_keep_their_own_mnemonics_units_and_values(tmp_path):
     with warnings.catch_warnings(action="ignore"):
         table = load_table(folder, schema=recipe.table)
     new = pl.DataFrame({"row": range(5), "class": ["Sand", "Clay", "Sand", "Clay", "Silt"]})
+    new = new.with_columns(pl.lit(70.0).alias("low:DT"))
     a, b = write_las(table, new, tmp_path / "out.las", well="WELL", depth="DEPT")
     back = load_table(b)
-    assert back.frame.columns == ["WELL", "DEPT", "DTCO", "GRC", "class"]
-    assert back.units == {"DEPT": "FT", "DTCO": "US/M", "GRC": "GAPI"}
+    assert back.frame.columns == ["WELL", "DEPT", "DTCO", "GRC", "class", "low_DT"]
+    assert back.units == {"DEPT": "FT", "DTCO": "US/M", "GRC": "GAPI", "low_DT": "US/F"}
     assert back.frame["DEPT"].to_list() == [10.1, 10.3]
     assert back.frame["DTCO"].to_list() == [300.1, 310]
     assert back.frame["class"].to_list() == ["Clay", "Silt"]
     las = lasio.read(b)
     assert (las.curves["DTCO"].descr, las.well["NULL"].value) == ("my sonic", -9999)
     back = load_table(a)
-    assert back.frame.columns == ["WELL", "DEPT", "DT", "GR", "PEF", "ZONE", "class"]
+    assert back.frame.columns == ["WELL", "DEPT", "DT", "GR", "PEF", "ZONE", "class", "low_DT"]
     assert back.frame["ZONE"].to_list() == ["Top"] * 3
     assert back.frame["class"].to_list() == ["Sand", "Clay", "Sand"]
     # The step of rounded depths is even.

@@ -73,6 +73,10 @@ def write_las(
     wells = text_series(frame[well]) if well else pl.Series([""] * frame.height)
     every = pl.DataFrame({"row": np.arange(frame.height)})
     curves = every.join(new, on="row", how="left", maintain_order="left").drop("row")
+    units = dict(table.units)
+    for curve in new.columns:  # such as recon:RHOB
+        if (about := curve.partition(":")[2]) in units:
+            units[curve] = units[about]
     curves = curves.rename({n: f"{n}_new" for n in curves.columns if n in frame.columns})
     rest = frame.drop(depth, *([well] if well else []))
     logs = pl.DataFrame([pl.Series(depth, numbers), *rest.iter_columns(), *curves.iter_columns()])
@@ -85,24 +89,22 @@ def write_las(
     for name, file in zip(names, paths, strict=True):
         own = there & (wells == name)
         first, *others = files.filter(own).unique(maintain_order=True).to_list()
-        header, shown = LasHeader([], [], {}, ""), _Shown(logs.filter(own), table.units, words)
+        header, shown = LasHeader([], [], {}, ""), _Shown(logs.filter(own), units, words)
         if first.casefold().endswith(".las"):
             header = read_las_header(Path(first))
             if table.files is not None and not others:
                 rows = own.filter(files == first)
-                shown = _as_in_file(Path(first), rows, coded.filter(own), words) or shown
+                shown = _as_in_file(Path(first), rows, coded.filter(own), shown) or shown
         text = _las_text(shown, name or path.stem, header)
         write_bytes_atomic(file, text.encode("utf-8"))
     return paths
 
 
-def _as_in_file(
-    path: Path, rows: pl.Series, new: pl.DataFrame, words: Mapping[str, list[str]]
-) -> _Shown | None:
-    """Return rows of a LAS file with new curves, its units, and the words of its codes.
+def _as_in_file(path: Path, rows: pl.Series, new: pl.DataFrame, stacked: _Shown) -> _Shown | None:
+    """Return rows of a LAS file with new curves, under its own mnemonics and in its own units.
 
-    The table that files are stacked into has the mnemonics and units of others. None where the
-    file is not as it was read, or has a curve that is called like a new one.
+    In the table that it was ``stacked`` into it has those of other files. None where the file is
+    not as it was read, or has a curve that is called like a new one.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DataWarning)  # said when the file was read
@@ -113,11 +115,12 @@ def _as_in_file(
     known = {}
     for series in frame.iter_columns():
         if _is_text(series):
-            own, every = _words(series), words.get(series.name, [])
+            own, every = _words(series), stacked.words.get(series.name, [])
             known[series.name] = every if set(own) <= set(every) else own
     coded = frame.with_columns(_coded(frame[name], texts) for name, texts in known.items())
     logs = coded.filter(rows).with_columns(pl.nth(0).cast(pl.Float64))
-    return _Shown(logs.hstack(new), units, {**words, **known})
+    units |= {name: stacked.units[name] for name in new.columns if name in stacked.units}
+    return _Shown(logs.hstack(new), units, {**stacked.words, **known})
 
 
 def _las_text(shown: _Shown, well: str, header: LasHeader) -> str:
