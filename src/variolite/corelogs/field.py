@@ -21,12 +21,9 @@ from variolite.training.row_commands import (
 )
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from variolite.records import Records, Schema, Table
     from variolite.scoring import Health, Scorecard
     from variolite.scoring.kept_clusters import Clusters
-    from variolite.scoring.tabular_run import Classify
     from variolite.training import RunFolder, TabularModel
     from variolite.training.run import Prepared
 
@@ -99,6 +96,7 @@ class Corelogs:
         bound = parse_mapping(mapping, recipe.columns)
         load, bound = _loader(recipe, labels, bound, progress)
         # Late, so that a mistake above is reported without the seconds that torch takes.
+        from variolite.corelogs.guided.held_out_wells import few_labelled
         from variolite.corelogs.guided.run import fit_guided
         from variolite.scoring.imputation import calibrate, few_groups_lines, save_calibration
         from variolite.scoring.kept_clusters import fit_clusters, load_clusters
@@ -120,6 +118,7 @@ class Corelogs:
                 device=device,
                 restart=restart,
                 load=load,
+                required=few_labelled if recipe.guided else None,
                 progress=progress,
             )
         if run.clusters_file.is_file():
@@ -184,6 +183,7 @@ class Corelogs:
         null: Sequence[str] = (),
         accept_range: bool = False,
     ) -> Scorecard:
+        from variolite.corelogs.guided.held_out_wells import class_scores
         from variolite.corelogs.lithology import LevelChooser
         from variolite.scoring.tabular_run import score_run
 
@@ -200,7 +200,7 @@ class Corelogs:
                 train=tables[1],
                 mapping=bound,
                 levels=chooser,
-                classify=_classifier(run),
+                extra=class_scores(run),
                 fit="transductive" if transductive else "inductive",
                 baselines=baselines,
                 rows=rows,
@@ -279,23 +279,6 @@ class Corelogs:
 
 
 FIELD = Corelogs()
-
-
-def _classifier(run: RunFolder) -> Classify | None:
-    """Return what a guided run says about the classes of rows."""
-    import numpy as np
-
-    from variolite.corelogs.guided.run import load_classifier, probabilities_of
-
-    classifier, model = load_classifier(run), run.model()
-    if classifier is None:
-        return None
-
-    def classify(records: Records) -> tuple[NDArray[np.str_], NDArray[np.float64]]:
-        probabilities = probabilities_of(classifier, model, records)
-        return np.array(classifier.classes)[probabilities.argmax(1)], probabilities.max(1)
-
-    return classify
 
 
 def _loader(

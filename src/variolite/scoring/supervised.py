@@ -9,7 +9,7 @@ rocks, the latter with the logs around each row; and boosting on the logs as the
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -164,16 +164,24 @@ def evaluate_supervised(
         for seed in range(seeds):
             rows = known[draw(np.random.default_rng([seed, 5]), len(known), MAX_TRAIN_ROWS)]
             clusters.append(_predict(chosen, x[rows], codes[rows], scored, seed))
-        for part in held_out.parts:
-            scores = score_clusters(clusters, held_out, level, part=part)
-            if scores is None:
-                continue
+        entries += class_entries(clusters, held_out, level, "supervised", chosen)
+    return Evaluation(tuple(entries), tuple(notes))
+
+
+def class_entries(
+    predicted: Sequence[IntArray], held_out: HeldOut, level: str, method: str, algorithm: str
+) -> list[Entry]:
+    """Score predicted classes of the scored rows, [m] per seed, as clusters and as classes."""
+    entries = []
+    for part in held_out.parts:
+        scores = score_clusters(predicted, held_out, level, part=part)
+        if scores is not None:
             # Predicted classes are clusters that stand for themselves.
-            itself = np.tile(np.arange(scores.tables.shape[2]), (seeds, 1))
-            key = ScoreKey("clustering", "supervised", held_out.split, chosen, "inductive")
+            itself = np.tile(np.arange(scores.tables.shape[2]), (len(predicted), 1))
+            key = ScoreKey("clustering", method, held_out.split, algorithm, "inductive")
             key = replace(key, level=level, rows=part)
             entries.append(Entry(key, replace(scores, mapping=itself)))
-    return Evaluation(tuple(entries), tuple(notes))
+    return entries
 
 
 def _predict(

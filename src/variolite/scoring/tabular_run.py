@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,6 @@ from variolite.records import (
     warn_of_look_alikes,
     write_table,
 )
-from variolite.scoring.agreement import calibration_error
 from variolite.scoring.baselines import fill_gaps, unsupervised_baselines
 from variolite.scoring.clustering import (
     ClusteringPlan,
@@ -59,8 +59,8 @@ Labels = Mapping[str, NDArray[np.str_]]
 Levels = Callable[[Labels], Labels]
 """From the label columns of some rows to their labels at every level."""
 
-Classify = Callable[[Records], tuple[NDArray[np.str_], FloatArray]]
-"""From rows to the most probable class of each under its label's name, (n,), and probability."""
+Extra = Callable[[Records, HeldOut, Levels], Evaluation]
+"""From the test rows, those of them that are scored and their levels to more entries."""
 
 SPLIT = "held-out groups"
 
@@ -77,7 +77,7 @@ def score_run(
     train: Any = None,
     mapping: Mapping[str, str] | None = None,
     levels: Levels = lambda labels: labels,
-    classify: Classify | None = None,
+    extra: Extra | None = None,
     fit: str = "inductive",
     baselines: bool = True,
     rows: str | None = None,
@@ -89,11 +89,11 @@ def score_run(
 
     Groups of the table ``data`` outside training and validation are scored. Where it holds new
     groups only, ``train`` is the table trained on; without it the clustering kept in the run is
-    scored, and there are no baselines. ``levels`` gives the labels of every level, ``classify`` the
-    classes of a guided run, which are scored as well. Baselines
-    are raw features, whitened principal components, a plain autoencoder, logs less the shifts of
-    the model, and a supervised reference. ``rows`` and ``null`` are as in `TabularModel.reading`,
-    ``accept_range`` as in its `records`. ``log`` is called with what is being done.
+    scored, and there are no baselines. Baselines are raw features, whitened principal components, a
+    plain autoencoder, logs less the shifts of the model, and a supervised reference. ``levels``
+    gives the labels of every level, ``extra`` more entries, which are compared with that reference.
+    ``rows`` and ``null`` are as in `TabularModel.reading`, ``accept_range`` as in its `records`.
+    ``log`` is called with what is being done.
     """
     model, recipe, split = run.model().reading(rows=rows, null=null), run.recipe(), run.split()
     log("reading")
@@ -118,10 +118,10 @@ def score_run(
             else ()
         )
         evaluation = _with_kept(evaluation, clusters, held_out, assigned, known_clusters)
-    if classify is not None:
-        evaluation = evaluation.merge(_classified(classify, test, held_out, levels))
+    more = Evaluation() if extra is None else extra(test, held_out, levels)
+    evaluation = evaluation.merge(more)
     log("bootstrapping over groups")
-    card = evaluation.scorecard().merge(_paired(evaluation, recipe.clustering.rule))
+    card = evaluation.scorecard().merge(_paired(evaluation, recipe.clustering.rule, more))
     card.write(run.scorecard_file)
     run.write_json(run.health_file, latent_health_of(model, test).to_dict())
     write_table(_held_out_table(model, test, levels(test.labels), assigned), run.held_out_file)
@@ -342,33 +342,6 @@ def _held_out_table(
     return pl.DataFrame(columns)
 
 
-def _classified(classify: Classify, test: Records, held_out: HeldOut, levels: Levels) -> Evaluation:
-    """Score the classes of a guided run on labels that it did not see, at every level."""
-    names, probability = classify(test)
-    if not test.labels:
-        return Evaluation()
-    label, truth = next(iter(test.labels.items()))
-    entries: list[Entry] = []
-    for level, predicted in levels({label: names}).items():
-        if level not in held_out.test_labels:
-            continue
-        classes = held_out.test_labels[level].classes
-        # A class that this level does not map is none of them.
-        code = {name: i for i, name in enumerate(classes)}
-        codes = np.array([code.get(name, len(classes)) for name in predicted])[held_out.kept]
-        for part in held_out.parts:
-            scores = score_clusters([codes], held_out, level, part=part)
-            if scores is not None:
-                itself = np.arange(scores.tables.shape[2])[None]
-                key = ScoreKey("clustering", "guided", held_out.split, "few_labels", "inductive")
-                key = replace(key, level=level, rows=part)
-                entries.append(Entry(key, replace(scores, mapping=itself)))
-    known = truth != ""
-    error = calibration_error((names == truth)[known], probability[known])
-    note = f"guided: the probability of the class is off by {error:.3f} in the mean (expected "
-    return Evaluation(tuple(entries), (f"{note}calibration error)",) if known.any() else ())
-
-
 # The clustering that the run keeps, and comparisons.
 
 
@@ -415,19 +388,18 @@ def _kept_note(entry: Entry) -> str:
     )
 
 
-def _paired(evaluation: Evaluation, rule: str) -> Scorecard:
-    """Compare the model with every baseline on the same rows.
+def _paired(evaluation: Evaluation, rule: str, more: Evaluation) -> Scorecard:
+    """Compare the model with every baseline on the same rows, ``more`` with the supervised one.
 
     Each at the k that the rule chose for it; where that differs, at the same k as well.
     """
     rows: list[ScoreRow] = []
     entries = [e for e in evaluation.entries if e.key.task == "clustering" and e.key.level]
+    for ours, other in product(more.entries, entries):
+        same = (other.key.level, other.key.rows) == (ours.key.level, ours.key.rows)
+        if other.key.method == "supervised" and same:
+            rows += compare(ours, other, metrics=("accuracy", "ari", "ami"))
     for ours in entries:
-        if ours.key.method == "guided":
-            same = (ours.key.level, ours.key.rows)
-            for other in entries:
-                if other.key.method == "supervised" and (other.key.level, other.key.rows) == same:
-                    rows += compare(ours, other, metrics=("accuracy", "ari", "ami"))
         if ours.key.method != "vae" or ours.key.rule not in (rule, None):
             continue
         own = ours.key

@@ -7,7 +7,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -38,7 +38,6 @@ from variolite.records import (
     warn_of_look_alikes,
     write_text_atomic,
 )
-from variolite.records.records import text_values
 from variolite.records.rows import chosen_rows
 from variolite.records.splits import repeated_rows
 from variolite.training.loop import Resume, Trained
@@ -49,8 +48,8 @@ from variolite.training.tabular_fit import Features, fit_tabular, members_for
 
 M = TypeVar("M", bound=Any)
 
-FEW_LABELLED = 12
-"""Labelled groups below which a guided run trains on all of them."""
+Required = Callable[[Schema, pl.DataFrame, NDArray[np.str_]], Collection[str]]
+"""From a table, its schema and the group of every row, (n,), to groups to train on in any case."""
 
 
 @dataclass
@@ -164,12 +163,13 @@ def prepare(
     mapping: Mapping[str, str] | None = None,
     split: Split | None = None,
     load: Callable[..., Table] = load_table,
+    required: Required | None = None,
     progress: Progress | None = None,
 ) -> Prepared:
     """Bind a path or table to a recipe, split its groups and fit the transforms.
 
     ``mapping`` gives the table's column by meaning; a ``split`` that is given is not drawn.
-    ``load`` reads the table, as `load_table` does.
+    ``load`` reads the table, as `load_table` does; groups that are ``required`` are trained on.
     """
     progress = progress or Progress()
     text = group_spellings(recipe.table, mapping)
@@ -197,7 +197,7 @@ def prepare(
             validation=spec.validation,
             seed=spec.seed,
             stratify=stratify,
-            training=_few_labelled(bound, frame, group) if recipe.guided else (),
+            training=required(bound, frame, group) if required else (),
         )
     progress.note(
         f"{len(split.train)} training, {len(split.validation)} validation, "
@@ -215,18 +215,6 @@ def prepare(
     name = name_of(data) if named else Path(data).name if isinstance(data, str) else "in memory"
     sources = dict.fromkeys(str(column.source) for column in bound.columns.values())
     return Prepared(schema, records, split, name, _fingerprint(frame.select(list(sources))))
-
-
-def _few_labelled(bound: Schema, frame: pl.DataFrame, group: NDArray[np.str_]) -> set[str]:
-    """Return the groups with labels where these are few: none of them is spared for a score.
-
-    Where nearly all groups have labels there is no other choice.
-    """
-    if not bound.labels:
-        return set()
-    labelled = set(group[text_values(frame[str(bound.labels[0].source)]) != ""].tolist()) - {""}
-    others = set(group.tolist()) - labelled - {""}
-    return labelled if len(labelled) < FEW_LABELLED and len(others) >= 2 else set()
 
 
 def _fingerprint(frame: pl.DataFrame) -> str:
@@ -252,6 +240,7 @@ def train_run(
     restart: bool = False,
     simulated: bool = False,
     load: Callable[..., Table] = load_table,
+    required: Required | None = None,
     features: Callable[[FittedSchema], Features | None] = lambda _: None,
     complete: Callable[[TabularModel, Prepared], TabularModel] = lambda model, _: model,
     save: Callable[[Path, Any], None] = save_model,
@@ -261,13 +250,15 @@ def train_run(
 
     The ``seeds`` train within one batched model. An unfinished run of the same recipe and data is
     resumed; ``restart`` replaces what is there. ``mapping`` gives the table's column by meaning.
-    Pages made of a run say whether its data were ``simulated``. A field whose models hold more
-    reads the table with ``load``, gives ``features`` of the members of sets, makes what it needs
-    of a trained model with ``complete``, and writes that with ``save``.
+    Pages made of a run say whether its data were ``simulated``. ``load`` and ``required`` are as in
+    `prepare`. A field whose models hold more gives ``features`` of the members of sets, makes what
+    it needs of a trained model with ``complete``, and writes that with ``save``.
     """
     progress = progress or Progress()
     run = TrainingRun(RunFolder(out), recipe, restart=restart, simulated=simulated)
-    prepared = prepare(recipe, data, mapping=mapping, load=load, progress=progress)
+    prepared = prepare(
+        recipe, data, mapping=mapping, load=load, required=required, progress=progress
+    )
     with progress.training(recipe.training.epochs) as on_epoch:
         fitted = fit_tabular(
             prepared.schema,
