@@ -164,7 +164,7 @@ def test_a_wrong_override_gets_one_clear_error(override, said):
 )
 def test_a_schedule_that_cannot_finish_is_refused(beta, epochs, fits):
     overrides = [f"training.beta={beta}", f"training={{epochs: {epochs}}}"]
-    refusal = pytest.raises(RecipeError, match="beta would never hold its final value")
+    refusal = pytest.raises(RecipeError, match=r"never hold .* or shorten training\.beta")
     with contextlib.nullcontext() if fits else refusal:
         assert load_recipe("corelogs/v1", overrides).training.epochs == epochs
 

@@ -559,8 +559,8 @@ def demo(
 
     corelogs trains on a SIMULATED drill-core set; crystals takes textbook crystals through a
     model that comes with the package, without training; frameworks describes 60 structures that
-    come with core-mof, trains on them, and builds new ones. The last takes up to three minutes,
-    the others less than one.
+    come with core-mof, trains on them, and builds new ones. They take up to two minutes, less
+    than one, and up to three.
     """
     kind = field_names()[field.value]
     typer.echo(str(_call(context, field_of_kind(kind), "demo", out, PROGRESS)))

@@ -143,7 +143,8 @@ class Corelogs:
             for line in lines:
                 progress.note(line)
         run.seal_fit()
-        progress.note(f"{clusters.k} clusters ({clusters.algorithm}, k by {clusters.rule})")
+        how = "k fixed" if clusters.rule == "fixed" else f"k by {clusters.rule}"
+        progress.note(f"{clusters.k} clusters ({clusters.algorithm}, {how})")
         return run
 
     def impute(

@@ -225,7 +225,7 @@ class TrainingSpec(Spec):
             raise ValueError(
                 f"the beta schedule takes {beta.epochs * cycles} epochs but training stops at "
                 f"{self.epochs}: beta would never hold its final value; raise epochs or "
-                "shorten beta.epochs"
+                "shorten training.beta.epochs"
             )
         return self
 

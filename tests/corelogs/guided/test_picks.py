@@ -23,7 +23,7 @@ def test_intervals_hold_their_top_and_not_their_base(tmp_path):
     text = "Well,Top,Base,Lithology\n15/9-13,100,101,Shale\n15/9-13,101,103,Sandstone\n"
     found, lines = _picks(tmp_path, text).labels(WELLS, DEPTH, "m")
     assert found.tolist() == ["Shale"] * 2 + ["Sandstone"] * 3 + [""] * 5
-    assert lines == ["5 rows of 1 wells labelled by picks.csv: Sandstone 3, Shale 2"]
+    assert lines == ["5 rows of 1 wells labelled by picks.csv: Sandstone (3), Shale (2)"]
 
 
 def test_depths_label_the_nearest_row_and_wells_are_known_by_any_spelling(tmp_path):
@@ -63,7 +63,7 @@ def test_labels_of_a_column_are_counted_and_spellings_reported():
     frame = pl.DataFrame({"WELL": WELLS, "DEPTH_MD": DEPTH, "GR": DEPTH, "lithology": label})
     said = []
     labelled_loader(SCHEMA, {}, None, said.append)(frame.with_columns(RHOB="GR"))
-    assert said[0] == "labels: Shale 2, Coal 2, SHALE 1"
+    assert said[0] == "labels: Shale (2), Coal (2), SHALE (1)"
     assert said[1].startswith("Shale, SHALE are labels of their own")
 
 
@@ -137,6 +137,6 @@ def test_a_table_gains_the_picks_as_a_column(tmp_path):
     said = []
     table = labelled_loader(SCHEMA, {}, picks, said.append)(frame)
     assert table.frame[PICKED].to_list() == [""] * 5 + ["clay"] * 2 + ["sand"] * 2 + [""]
-    assert said == ["4 rows of 1 wells labelled by picks.csv: clay 2, sand 2"]
+    assert said == ["4 rows of 1 wells labelled by picks.csv: clay (2), sand (2)"]
     with pytest.raises(DataError, match="placed by well and depth"):
         labelled_loader(SCHEMA, {}, picks, said.append)(frame.drop("DEPTH_MD"))

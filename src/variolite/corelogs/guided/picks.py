@@ -161,7 +161,7 @@ class Picks:
 def counted(labels: NDArray[np.str_]) -> str:
     """Say how many rows each label has, the commonest first; "" is none."""
     counts = Counter(labels[labels != ""].tolist())
-    return some_of((f"{label} {rows:,}" for label, rows in counts.most_common()), most=15)
+    return some_of((f"{label} ({rows:,})" for label, rows in counts.most_common()), most=15)
 
 
 def one_spelling_each(labels: NDArray[np.str_]) -> tuple[NDArray[np.str_], list[str]]:
