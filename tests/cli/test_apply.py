@@ -237,6 +237,16 @@ def test_a_bad_place_is_told_before_the_work(example, program, tmp_path, command
         assert list(tmp_path.iterdir()) == []
 
 
+def test_wells_without_a_column_of_wells_are_noted(example, program, tmp_path):
+    several, one = tmp_path / "several.csv", tmp_path / "one.csv"
+    example.frame.sort("hole", "depth").drop("hole").write_csv(several)
+    example.frame.filter(hole=example.frame["hole"][0]).sort("depth").drop("hole").write_csv(one)
+    out = tmp_path / "o.csv"
+    said = program.works("cluster", example.run, data=several, out=out).err
+    assert "depths begin again 4 times; bind it with --map hole=COLUMN" in said
+    assert "begin again" not in program.works("cluster", example.run, data=one, out=out).err
+
+
 def test_a_member_out_of_range(example, program, tmp_path):
     given = {"data": example.data, "out": tmp_path / "o.csv"}
     assert "Choose 0 to 1" in program.fails("encode", example.run, **given, member=2)

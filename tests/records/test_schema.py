@@ -186,7 +186,9 @@ def test_enough_inputs_and_stated_sources_must_be_found():
     assert schema.bind(["a", "c"]).left_out == ("b",)
     with pytest.raises(SchemaError, match="has 1 of the input columns, and at least 2"):
         schema.bind(["a"])
-    with pytest.raises(SchemaError, match="has 0 of the input columns"):
+    label = {"role": "label", "optional": True}
+    schema = Schema.from_dict({"columns": {"rock": label} | optional, "minimum_inputs": 2})
+    with pytest.raises(SchemaError, match=r"has 0 of the input columns.* It lacks a, b, c\."):
         schema.bind(["x"])
     schema = Schema.from_yaml("columns: {a: {source: A1}, b: {source: B1, optional: true}}")
     assert sources(schema.bind(["A1", "b"])) == {"a": "A1"}

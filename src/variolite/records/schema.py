@@ -391,8 +391,9 @@ class Schema(Settings):
         present = sum(column.role == "input" for column in found.values())
         if present < wanted:
             what = f"the table has {present} of the input columns, and at least {wanted} are needed"
-            hint = _suggest(left_out[0], available, "It has")
-            raise SchemaError(what, hint=f"It lacks {', '.join(left_out)}. {hint}")
+            lacking = [column.name for column in self.inputs if column.name not in found]
+            hint = _suggest(lacking[0], available, "It has")
+            raise SchemaError(what, hint=f"It lacks {', '.join(lacking)}. {hint}")
         return Schema(**dict(self) | {"columns": found, "left_out": tuple(dict.fromkeys(left_out))})
 
     def sources(self, available: Sequence[str], mapping: Mapping[str, str]) -> dict[str, str]:

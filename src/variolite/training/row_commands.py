@@ -223,4 +223,12 @@ def records_of(
     records = model.records(data, bound, accept_range=accept_range)
     for line in records.report.lines():
         progress.note(line)
+    group = model.schema.schema.group
+    if group and records.group is None and records.order is not None:
+        import numpy as np
+
+        upwards = int((np.diff(records.order) < 0).sum())
+        if 0 < upwards < len(records) / 2:
+            line = f"without {group.name} all rows are taken for one, though depths begin again "
+            progress.note(f"{line}{upwards:,} times; bind it with --map {group.name}=COLUMN")
     return records

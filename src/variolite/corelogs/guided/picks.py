@@ -200,7 +200,7 @@ def read_picks(path: Path, schema: Schema) -> Picks:
         top = numeric_values(frame[first])
         base = numeric_values(frame["base"]) if "base" in names else top
     except DataError as error:
-        hint = "leave missing depths empty, and write numbers without marks between thousands"
+        hint = "write plain numbers, without units or marks between thousands; missing ones empty"
         raise DataError(error.what, where=f"{where}: {error.where}", hint=hint) from None
     well, label = text_values(frame["well"]), text_values(frame["label"])
     whole = np.isfinite(top) & np.isfinite(base) & (well != "") & (label != "")
