@@ -118,7 +118,7 @@ def suggest_well(
     Wells with labels, in the table or in --labels, count as labelled. A guided run also says
     what accuracy to expect with more labelled wells.
     """
-    from variolite.corelogs.guided.suggest_command import suggestions
+    from variolite.corelogs.guided.suggest import suggestions
 
     found = suggestions(run, one_or_many(data), number, labels, mapping or (), PROGRESS)
     typer.echo(found.to_json() if as_json else "\n".join(found.lines()))
