@@ -16,6 +16,8 @@ from variolite.scoring import clustering
 from variolite.scoring.algorithms import fit_clustering, fit_kmeans
 from variolite.scoring.clustering import distances, evaluate_clustering, silhouette_values
 from variolite.scoring.evaluation import compare, hold_out, sample_by_group
+from variolite.scoring.hmm import Whitening
+from variolite.scoring.sequences import Sequences
 
 TEST = [f"well {i}" for i in range(4)]
 ONES = np.ones((1, 4))
@@ -258,6 +260,24 @@ def test_rules_find_the_number_of_blobs():
     fits = {k: [clustering.Fit(None, {"silhouette": v}) for v in vs] for k, vs in given_.items()}
     assert choose_k("silhouette", fits) == 3
     assert choose_k("silhouette", {2: fits[2]}) is None
+
+
+def test_a_hidden_markov_model_is_chosen_by_its_start_and_fitted_when_asked_for(monkeypatch):
+    x = blobs() * [1.0, 40.0]
+    along = Sequences.of(np.zeros(len(x)))
+    rows = clustering.FitRows(x, None, np.arange(len(x)), 0, x, along)
+    rules = ("silhouette", "stability")
+    asked = []
+    real = clustering.fit_hmm
+    monkeypatch.setattr(clustering, "fit_hmm", lambda *a: asked.append(len(a[2])) or real(*a))
+    plan = replace(PLAN, algorithms=("hmm",), ks=(3, 4), rules=rules)
+    fits = {k: fit for _, k, fit in clustering.fit_grid(rows, plan)}
+    white = replace(rows, x=Whitening.of(x)(x))
+    starts = clustering.fit_grid(white, replace(plan, algorithms=("kmeans",)))
+    assert {k: fit.criteria for k, fit in fits.items()} == {k: f.criteria for _, k, f in starts}
+    assert not asked
+    assert fits[4].fitted.n_clusters == fits[4].fitted.n_clusters == 4
+    assert asked == [4]
 
 
 def test_stability_keeps_groups_together():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from itertools import count
 from typing import NamedTuple
 
@@ -22,7 +23,7 @@ from variolite.scoring.agreement import (
 from variolite.scoring.algorithms import FittedClusterer, KMeans, fit_clustering, predict_along
 from variolite.scoring.evaluation import Entry, Evaluation, HeldOut, sample_by_group
 from variolite.scoring.gmm import GaussianMixture, as_finite, as_matrix
-from variolite.scoring.hmm import Whitening, fit_hmm
+from variolite.scoring.hmm import HiddenMarkov, Whitening, fit_hmm
 from variolite.scoring.intervals import FloatArray, IntArray, ScoredGroups, group_means
 from variolite.scoring.scorecard import ScoreKey
 from variolite.scoring.sequences import Sequences
@@ -248,36 +249,47 @@ class FitRows:
 
 @dataclass(frozen=True)
 class Fit:
-    """A fitted clustering, and its value of every rule's criterion."""
+    """A clustering with its value of every rule's criterion.
 
-    fitted: FittedClusterer
+    Criteria are of the ``start``. What ``finish`` makes of it is fitted when it is first asked
+    for: a hidden Markov model takes far longer than the k-means that it starts from.
+    """
+
+    start: FittedClusterer
     criteria: Mapping[str, float]
+    finish: Callable[[FittedClusterer], FittedClusterer] | None = None
+
+    @cached_property
+    def fitted(self) -> FittedClusterer:
+        return self.finish(self.start) if self.finish else self.start
 
 
 def fit_grid(rows: FitRows, plan: ClusteringPlan) -> Iterator[tuple[str, int | None, Fit]]:
     """Fit every algorithm of a plan with every k to the rows of one member."""
     for name in plan.algorithms:
-        along, seen = name == "hmm", rows
-        if along:
-            whitening = Whitening.of(rows.x)
-            seen = replace(rows, x=whitening(rows.x))
-        distance = distances(seen.x[rows.sample]) if "silhouette" in plan.rules else None
+        x, start, finish = rows.x, name, None
+        if name == "hmm":
+            whitening = Whitening.of(x)
+            x, start, finish = whitening(x), "kmeans", partial(_along_depth, rows, whitening)
+        distance = distances(x[rows.sample]) if "silhouette" in plan.rules else None
         for k in plan.grid(name):
-            fitted = fit_clustering("kmeans" if along else name, seen.x, k, rows.seed)
+            fitted = fit_clustering(start, x, k, rows.seed)
             criteria: dict[str, float] = {}
             if "bic" in plan.rules and isinstance(fitted, GaussianMixture):
-                criteria["bic"] = fitted.bic(rows.x)
+                criteria["bic"] = fitted.bic(x)
             if k is not None and distance is not None:
-                clusters = fitted.predict(seen.x[rows.sample])
+                clusters = fitted.predict(x[rows.sample])
                 criteria["silhouette"] = float(silhouette_values(distance, clusters).mean())
             if k is not None and "stability" in plan.rules:
-                criteria["stability"] = stability(name, k, rows.x, rows.groups, seed=rows.seed)
-            if along:
-                assert isinstance(fitted, KMeans)
-                assert rows.every is not None
-                assert rows.sequences is not None
-                fitted = fit_hmm(rows.every, whitening, fitted.centres, rows.sequences)
-            yield name, k, Fit(fitted, criteria)
+                criteria["stability"] = stability(start, k, x, rows.groups, seed=rows.seed)
+            yield name, k, Fit(fitted, criteria, finish)
+
+
+def _along_depth(rows: FitRows, whitening: Whitening, start: FittedClusterer) -> HiddenMarkov:
+    assert isinstance(start, KMeans)
+    assert rows.every is not None
+    assert rows.sequences is not None
+    return fit_hmm(rows.every, whitening, start.centres, rows.sequences)
 
 
 def choose_k(rule: str, fits: Mapping[int | None, Sequence[Fit]]) -> int | None:

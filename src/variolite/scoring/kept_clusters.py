@@ -13,7 +13,6 @@ from variolite.errors import DataError, RunFolderError
 from variolite.records import Records
 from variolite.scoring.algorithms import (
     FittedClusterer,
-    KMeans,
     fitted_from_arrays,
     fitted_to_arrays,
     predict_along,
@@ -31,7 +30,6 @@ from variolite.scoring.clustering import (
 )
 from variolite.scoring.gmm import GaussianMixture
 from variolite.scoring.health import ACTIVE_NATS, kl_from_normal
-from variolite.scoring.hmm import Whitening, fit_hmm
 from variolite.scoring.intervals import FloatArray, IntArray
 from variolite.scoring.sequences import Sequences
 from variolite.training import RunFolder, TabularModel
@@ -112,9 +110,7 @@ def fit_clusters(
         _save(run, clusters)
         return clusters
     plan = ClusteringPlan(algorithms=(spec.algorithm,), ks=spec.k, rules=(spec.rule,))
-    n, hidden_markov = min(len(training), MAX_TRAIN_ROWS), spec.algorithm == "hmm"
-    if hidden_markov:  # only the one of the k chosen is fitted, all start from k-means
-        plan = replace(plan, algorithms=("kmeans",))
+    n = min(len(training), MAX_TRAIN_ROWS)
     if spec.algorithm != "hdbscan":
         grid = tuple(k for k in spec.k if k < n)
         if not grid:
@@ -131,27 +127,17 @@ def fit_clusters(
     kept = draw(generator, len(training), MAX_TRAIN_ROWS)
     sample = draw(generator, n, SILHOUETTE_ROWS)
     groups = None if training.group is None else training.group[kept]
+    along = along_depth(training)
     fits: dict[int | None, list[Fit]] = {}
-    every, whitening = np.where(active[:, None, :], means, 0.0), list[Whitening]()
-    for member, latents in enumerate(every):
-        if hidden_markov:
-            whitening.append(Whitening.of(latents[kept]))
-            latents = whitening[member](latents)
-        for name, k, fit in fit_grid(FitRows(latents[kept], groups, sample, member), plan):
+    for member, latents in enumerate(np.where(active[:, None, :], means, 0.0)):
+        rows = FitRows(latents[kept], groups, sample, member, latents, along)
+        for name, k, fit in fit_grid(rows, plan):
             fits.setdefault(k, []).append(fit)
             log(f"member {member}: {name}{'' if k is None else f', k = {k}'}")
     rule, chosen = ("fixed", None) if None in fits else (spec.rule, choose_k(spec.rule, fits))
     if chosen not in fits:
         raise DataError(f"the criterion of rule {rule!r} is undefined at every k", where="rules")
     fitted = tuple(fit.fitted for fit in fits[chosen])
-    if hidden_markov:
-        along = along_depth(training)
-        fitted = tuple(
-            fit_hmm(latents, white, start.centres, along)
-            for latents, white, start in zip(every, whitening, fitted, strict=True)
-            if isinstance(start, KMeans)
-        )
-        log(f"hidden Markov model{'s' * (len(fitted) > 1)} along depth")
     clusters = Clusters(spec.algorithm, rule, fitted[0].n_clusters, fitted, active)
     _save(run, clusters)
     return clusters
