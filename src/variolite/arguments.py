@@ -54,6 +54,20 @@ def keep_inputs(option: str, out: Path | None, *inputs: Paths | None) -> None:
             )
 
 
+def keep_out_of_folders(option: str, out: Path, inputs: Paths) -> None:
+    """Refuse to write a table into a folder that is read, where it would be data the next time.
+
+    Raises `DataError` if ``out`` lies in one of ``inputs``.
+    """
+    for given in inputs if isinstance(inputs, list) else [inputs]:
+        if given.is_dir() and out.resolve().is_relative_to(given.resolve()):
+            raise DataError(
+                f"this lies in {given}, which is read: the next time the result would be data too",
+                where=f"{option} {out}",
+                hint="Write it elsewhere",
+            )
+
+
 def one_or_many(paths: list[Path] | None) -> Any:
     """Return the only one of some paths, several as they are, and None for none."""
     return paths if paths and len(paths) > 1 else next(iter(paths or ()), None)

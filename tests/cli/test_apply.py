@@ -120,6 +120,10 @@ def test_many_files_rows_nulls_and_units(example, program, tmp_path):
     answer = program.works(*fit, data=folder)
     assert "not flag == 0" in answer.err
     assert RunFolder(run).recipe().rows == "flag == 0"
+    within = f"this lies in {folder}, which is read"
+    assert within in program.fails("encode", run, data=folder, out=folder / "o.csv")
+    assert within in program.fails("fit", "corelogs/default", data=folder, out=folder / "run")
+    assert not {"o.csv", "run"} & {path.name for path in folder.iterdir()}
     program.works("encode", run, data=folder, out=out)
     rows = frame.with_row_index().filter(pl.col("flag") == 0)["index"].to_list()
     found = pl.read_csv(out)

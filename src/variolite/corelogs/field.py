@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from variolite.arguments import parse_mapping
+from variolite.arguments import keep_out_of_folders, parse_mapping
 from variolite.errors import DataError
 from variolite.fields import Deferred, Paths
 from variolite.progress import Progress
@@ -93,6 +93,7 @@ class Corelogs:
         restart: bool = False,
     ) -> RunFolder:
         """Train, then cluster the latents of the training groups; learn classes if guided."""
+        keep_out_of_folders("--out", out, data)
         bound = parse_mapping(mapping, recipe.columns)
         load, bound = _loader(recipe, labels, bound, progress)
         # Late, so that a mistake above is reported without the seconds that torch takes.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from variolite.arguments import keep_inputs, parse_mapping
+from variolite.arguments import keep_inputs, keep_out_of_folders, parse_mapping
 from variolite.errors import DataError
 from variolite.fields import Paths
 from variolite.progress import Progress
@@ -53,6 +53,7 @@ def row_command(
         from variolite.records.units import split_header
 
         keep_inputs("--out", out, data)
+        keep_out_of_folders("--out", out, data)
         require_writable(out, also=[".las"])
         model, table, records, schema = rows_of(
             run,
