@@ -36,6 +36,7 @@ class ClassModel(nn.Module):
 
     def __init__(self, features: int, logs: int, classes: int) -> None:
         super().__init__()
+        self.logs = logs
         self.linear = nn.Linear(features, classes)
         self.hidden = nn.Linear(features, CLASSIFIER)
         self.deep = nn.Linear(CLASSIFIER, classes)
@@ -67,6 +68,34 @@ class ClassModel(nn.Module):
         likelihood = (-0.5 * (squares + noise_level) - _HALF_LOG_2PI).sum(-1)
         moved = (mean - self.centre.weight).square()
         return likelihood, 0.5 * (log_variance.exp() + moved - 1.0 - log_variance).sum(-1)
+
+    def loss(
+        self,
+        features: Tensor,
+        beliefs: Tensor,
+        codes: Tensor,
+        weight: Tensor,
+        log_prior: Tensor,
+        kl_weight: float,
+        noise: Tensor,
+    ) -> Tensor:
+        """Loss of unlabelled rows and, after them, labelled ones: ``features`` [u + n, f].
+
+        ``beliefs`` [u, K] are log-probabilities of the classes of unlabelled rows; ``codes`` [n]
+        and ``weight`` [n] are of labelled ones, ``log_prior`` [K] of classes; ``noise`` is
+        standard normal, [u + n, K, L].
+        """
+        likelihood, kl = self.bound(features[:, : self.logs], noise)
+        joint = likelihood - kl_weight * kl + log_prior  # [u + n, K]
+        guess = torch.log_softmax(self.classify(features), 1)
+        unlabelled = len(beliefs)
+        # The bound of every class, weighed by the guess, and the entropy of the guess.
+        own = guess[:unlabelled]
+        bound = joint[:unlabelled] - log_prior + beliefs
+        loss = -(own.exp() * (bound - own)).sum(1).mean()
+        # The bound of the class that a row has, and the cross entropy of the guess.
+        gain = joint[unlabelled:] + GUIDANCE * guess[unlabelled:]
+        return loss - (gain.gather(1, codes[:, None])[:, 0] * weight).mean()
 
 
 @dataclass(frozen=True)
@@ -126,20 +155,15 @@ def fit_semi_supervised(
             free = rng.integers(len(unlabelled), size=UNLABELLED)
             known = rng.integers(len(labelled), size=LABELLED)
             rows = np.concatenate([unlabelled[free], labelled[known]]).astype(np.float32)
-            features = torch.from_numpy(rows)
-            shape = (len(rows), len(classes), LATENT)
-            drawn = torch.randn(shape, generator=noise)
-            likelihood, kl = model.bound(features[:, :logs], drawn)
-            joint = likelihood - min(1.0, (step + 1) / WARM_UP) * kl + log_prior
-            guess = torch.log_softmax(model.classify(features), 1)
-            # Unlabelled rows: the bound of every class, and the entropy of the guess.
-            own = guess[:UNLABELLED]
-            bound = joint[:UNLABELLED] - log_prior + torch.from_numpy(beliefs[free])
-            loss = -(own.exp() * (bound - own)).sum(1).mean()
-            at = torch.from_numpy(codes[known])[:, None]
-            gained = joint[UNLABELLED:] + GUIDANCE * guess[UNLABELLED:]
-            worth = torch.from_numpy(weight[known].astype(np.float32))
-            loss = loss - (gained.gather(1, at)[:, 0] * worth).mean()
+            loss = model.loss(
+                torch.from_numpy(rows),
+                torch.from_numpy(beliefs[free]),
+                torch.from_numpy(codes[known]),
+                torch.from_numpy(weight[known].astype(np.float32)),
+                log_prior,
+                min(1.0, (step + 1) / WARM_UP),
+                torch.randn((len(rows), len(classes), LATENT), generator=noise),
+            )
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(model.parameters(), 5.0)
