@@ -38,6 +38,7 @@ def absence_lines(records: Records, schema: FittedSchema) -> list[str]:
 
 
 def _by_label(gap: NDArray[np.bool_], labels: NDArray[np.str_]) -> str | None:
+    """Say in which labels [n] gaps [n] are commonest and rarest; None if they hardly differ."""
     known = labels != ""
     frame = pl.DataFrame({"label": labels[known], "gap": gap[known]})
     shares = frame.group_by("label").agg(pl.col("gap").mean(), n=pl.len())
@@ -56,6 +57,7 @@ def _by_label(gap: NDArray[np.bool_], labels: NDArray[np.str_]) -> str | None:
 
 
 def _by_input(gap: NDArray[np.bool_], part: Records, headers: list[str]) -> str | None:
+    """Say which other input differs most between rows with and without a gap; None if none."""
     from scipy.stats import rankdata
 
     best = 0.5, ""

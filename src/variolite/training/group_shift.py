@@ -286,22 +286,23 @@ def _modes(rows: _Rows, mixture: _Mixture, share: Array, spread: Array) -> Array
     groups, room = len(place.knots), place.room
     size = np.bincount(place.code, minlength=groups)
     worth = np.minimum(1.0, WORTH * np.maximum(place.knots - 1, 1) / np.maximum(size, 1))
+    # Knots above and below every row, [n], numbered over all groups.
     upper = place.code * room + place.knot
     lower = place.code * room + np.minimum(place.knot + 1, room - 1)
-    # A row pulls at the knots above and below it: sums of products of their two weights.
+    # Normal equations of the knots of each group; a row takes part in those of its two knots.
     precision, pull = np.zeros((groups, room, d, room, d)), np.zeros((groups * room, d))
     for at, columns in rows.patterns:
         inverse, part = np.linalg.inv(_block(covariances, columns)), place.part[at]
-        members = np.zeros((groups * room, room, k))
+        pairs = np.zeros((groups * room, room, k))  # weight of every component on two knots
         for j in range(k):
             r = share[at, j] * worth[place.code[at]]
             apart = (rows.values[np.ix_(at, columns)] - means[j, columns]) @ inverse[j]
             for knots, weight in ((upper[at], 1.0 - part), (lower[at], part)):
                 for others, other in ((upper[at], 1.0 - part), (lower[at], part)):
-                    np.add.at(members[:, :, j], (knots, others % room), r * weight * other)
+                    np.add.at(pairs[:, :, j], (knots, others % room), r * weight * other)
                 for i, column in enumerate(columns):
                     pull[:, column] += np.bincount(knots, r * weight * apart[:, i], groups * room)
-        by_group = members.reshape(groups, room, room, k)
+        by_group = pairs.reshape(groups, room, room, k)
         # Separate index arrays put their dimensions first.
         found = np.einsum("gabk,kij->ijgab", by_group, inverse, optimize=True)
         precision[:, :, columns[:, None], :, columns] += found

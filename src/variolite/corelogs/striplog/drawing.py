@@ -267,12 +267,8 @@ class _Body:
         )  # fmt: skip
 
     def strip(self, strip: Strip, left: float, right: float) -> None:
-        resolution = max(self.pixel, 0.0)
-        tops, bases, codes = beds_of(self.log.depth, strip.classes.codes, resolution)
-        tops, bases = (np.clip(self.y(e), self.top, self.top + self.height) for e in (tops, bases))
-        for code in np.unique(codes[codes >= 0]).tolist():
-            own = codes == code
-            bars = (left, right, tops[own], bases[own])
+        for code, tops, bases in self._beds(self.log.depth, strip.classes.codes, self.pixel):
+            bars = (left, right, tops, bases)
             path = self.sheet.bars(*bars, strip.classes.colour(code))
             if strip.rocks:
                 self.sheet.pattern(strip.classes.names[code], *bars, path)
@@ -282,15 +278,19 @@ class _Body:
         """Draw rows in the colour that they have, [n, 3]."""
         depth, mean = means(self.log.depth, colour, self.pixel / 2)
         known = np.isfinite(mean.sum(axis=1))
-        shades = np.where(known[:, None], np.round(255 * np.nan_to_num(mean)), -1).astype(np.int64)
-        codes = shades @ np.array([65536, 256, 1])
-        codes[~known] = -1
-        tops, bases, codes = beds_of(depth, codes)
+        shades = np.round(255 * np.nan_to_num(mean)).astype(np.int64) @ [65536, 256, 1]
+        for code, tops, bases in self._beds(depth, np.where(known, shades, -1)):
+            self.sheet.bars(left, right, tops, bases, f"#{code:06x}")
+        self.frame(left, right)
+
+    def _beds(
+        self, depth: Floats, codes: NDArray[np.int64], resolution: float = 0.0
+    ) -> Iterator[tuple[int, Floats, Floats]]:
+        """Yield each code of rows [n] with the upper and lower pixels of its beds."""
+        tops, bases, codes = beds_of(depth, codes, resolution)
         tops, bases = (np.clip(self.y(e), self.top, self.top + self.height) for e in (tops, bases))
         for code in np.unique(codes[codes >= 0]).tolist():
-            own = codes == code
-            self.sheet.bars(left, right, tops[own], bases[own], f"#{code:06x}")
-        self.frame(left, right)
+            yield code, tops[codes == code], bases[codes == code]
 
     def doubt(self, doubt: Floats, left: float, right: float) -> None:
         """Fill from the left as far as the class is uncertain."""
