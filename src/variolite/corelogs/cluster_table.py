@@ -52,7 +52,7 @@ def cluster_table(
     thickness = _thickness(clusters, along, records.order)
     numbers = np.unique(clusters[clusters >= 0]).tolist()
     profiles = {
-        cluster: {name: _quantiles(values[clusters == cluster]) for name, values in logs.items()}
+        cluster: {name: quantiles_of(values[clusters == cluster]) for name, values in logs.items()}
         for cluster in numbers
     }
     # Where medians stand among all rows: a scale on which no log is skewed.
@@ -113,7 +113,7 @@ def lines_of(table: pl.DataFrame, unit: str | None) -> list[str]:
     return found
 
 
-def _quantiles(values: FloatArray) -> FloatArray:
+def quantiles_of(values: FloatArray) -> FloatArray:
     """Return the 10, 50 and 90 % quantiles of the finite values; NaN where there are none."""
     finite = values[np.isfinite(values)]
     return np.quantile(finite, [0.1, 0.5, 0.9]) if len(finite) else np.full(3, np.nan)

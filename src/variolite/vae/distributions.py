@@ -56,7 +56,7 @@ class Posterior:
     def log_prob(self, z: Tensor) -> Tensor:
         """Log-density of ``z`` in nats, summed over dimensions, (M, B)."""
         standardised = (z - self.mean) / self.deviation
-        constant = self.clamped_log_variance + math.log(2.0 * math.pi)
+        constant = self.clamped_log_variance + 2.0 * HALF_LOG_2PI
         return -0.5 * (standardised.square() + constant).sum(-1)
 
     def kl_per_dimension(self) -> Tensor:
@@ -104,7 +104,7 @@ class _Reparameterise(Function):
 
 def prior_log_prob(z: Tensor) -> Tensor:
     """Log-density under the prior N(0, I) in nats, summed over dimensions, (M, B)."""
-    return -0.5 * (z.square() + math.log(2.0 * math.pi)).sum(-1)
+    return -0.5 * (z.square() + 2.0 * HALF_LOG_2PI).sum(-1)
 
 
 # Likelihoods: distribution objects with log_prob, sample and mean.

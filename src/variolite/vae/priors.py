@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from variolite.vae.distributions import Posterior, prior_log_prob
+from variolite.vae.distributions import HALF_LOG_2PI, Posterior, prior_log_prob
 
 LOG_VARIANCE_RANGE = (-8.0, 6.0)
 """Log-variances of components are clamped to this range: a component never shrinks to a point."""
 
-LOG_2PI = math.log(2.0 * math.pi)
+LOG_2PI = 2.0 * HALF_LOG_2PI
 
 
 class Prior(ABC):

@@ -62,13 +62,13 @@ HEAD_WIDTH = 32
 class Architecture:
     """Sizes and choices that make a `TabularModule`.
 
-    ``likelihoods`` are of each of the D numeric columns, ``category_levels`` counts the levels of
-    each category, ``sets`` says the same of columns of sets, ``condition`` is a width. The hidden
-    widths of ``encoder`` and ``decoder`` lead from the data to the latent space and back.
-    ``variance`` is ``fixed`` where sigma^2 is given (``fixed_variance``, transformed units),
-    ``feature`` for a learned one per column, ``row``
-    where the decoder gives one for every value; of Student-t columns it is the squared scale.
-    ``mask_input`` shows the encoder which values were observed, ``context`` the rows around.
+    ``likelihoods`` has one for each of the D numeric columns, ``category_levels`` the number of
+    levels of each category, ``sets`` the shape of each column of sets; ``condition`` is a width.
+    The hidden widths of ``encoder`` and ``decoder`` lead from the data to the latent space and
+    back. ``variance`` is ``fixed`` where sigma^2 is given (``fixed_variance``, transformed units),
+    ``feature`` for a learned one per column, ``row`` where the decoder gives one for every value;
+    of Student-t columns it is the squared scale. ``mask_input`` shows the encoder which values
+    were observed, ``context`` the rows around.
 
     ``groups`` are columns, numbered from the numeric ones over categories to sets, that have
     an encoder each: ``fusion`` concat gives each its share of the latent dimensions, product

@@ -20,6 +20,7 @@ from torch.nn.functional import silu
 
 from variolite.scoring.intervals import FloatArray, IntArray
 from variolite.training.device import single_thread
+from variolite.vae.distributions import HALF_LOG_2PI
 
 LATENT, HIDDEN, CLASSIFIER = 5, 48, 64
 STEPS, WARM_UP = 1_500, 300  # of which the KL is weighed up
@@ -28,7 +29,6 @@ RATE, DECAY, DROPOUT = 2e-3, 1e-4, 0.2
 GUIDANCE = 3.0  # weight of the classifier's own loss on labelled rows
 LEVEL = 0.1  # share of the prior of classes that is the same for all
 CHUNK_ROWS = 4_096
-_HALF_LOG_2PI = 0.9189385
 
 
 class ClassModel(nn.Module):
@@ -65,7 +65,7 @@ class ClassModel(nn.Module):
         decoded = self.mean(silu(self.decode_z(z) + self.decode_y.weight)) + self.offset.weight
         noise_level = self.log_variance.clamp(-3.0, 2.0)
         squares = (x[:, None] - decoded).square() * torch.exp(-noise_level)
-        likelihood = (-0.5 * (squares + noise_level) - _HALF_LOG_2PI).sum(-1)
+        likelihood = (-0.5 * (squares + noise_level) - HALF_LOG_2PI).sum(-1)
         moved = (mean - self.centre.weight).square()
         return likelihood, 0.5 * (log_variance.exp() + moved - 1.0 - log_variance).sum(-1)
 

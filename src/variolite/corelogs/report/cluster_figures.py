@@ -10,6 +10,7 @@ import polars as pl
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from variolite.corelogs.cluster_table import quantiles_of
 from variolite.corelogs.held_out_rows import Classes, HeldOut, contingency
 from variolite.report import style
 from variolite.report.clouds import FIRST_SQUARE, PlaneMap, latent_map
@@ -110,7 +111,6 @@ def _contingency(held_out: HeldOut, clusters: Classes, level: str, labels: Class
 
 # What each cluster is made of
 
-QUANTILES = (0.1, 0.5, 0.9)
 PANELS_ABREAST, MOST_PANELS, MOST_PROFILES = 6, 12, 40
 PROFILE_ROW, PROFILE_LEFT, PROFILE_RIGHT = 26.0, 118.0, 178.0
 KIND_NOTES = {"linear": "", "log": "log scale", "symlog": "signed log scale"}
@@ -151,12 +151,6 @@ def profiles_of(held_out: HeldOut) -> list[Profile]:
         colour = clusters.colours[code]
         profiles.append(Profile(name, colour, int(rows.sum()), share, quantiles, tuple(commonest)))
     return profiles
-
-
-def quantiles_of(values: Floats) -> Floats:
-    """Return the 10 %, 50 % and 90 % quantiles of the finite values, NaN where there are none."""
-    finite = values[np.isfinite(values)]
-    return np.quantile(finite, QUANTILES) if finite.size else np.full(3, np.nan)
 
 
 def profiles_section(held_out: HeldOut | None, kept: pl.DataFrame | None = None) -> Section:

@@ -157,6 +157,7 @@ def _curves(
 def _strips(
     table: Table, schema: Schema, records: Records, found: Mapping[str, pl.Series]
 ) -> tuple[tuple[Strip, ...], Floats | None]:
+    """Return labels, classes and clusters as strips, and how uncertain rows are, 0 to 1, [n]."""
     frame, rows = table.frame, records.row
 
     def spread(values: NDArray[Any], empty: object) -> NDArray[Any]:
