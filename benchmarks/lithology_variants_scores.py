@@ -166,7 +166,6 @@ def score_method(
         train_rows=np.r_[rows["train"], rows["validation"]],
         test_rows=rows["test"],
         split=wells.title,
-        complete=records.observed.all(axis=1),
         max_test_rows=None,
     )
     facts: dict[str, Any] = {"columns": prepared.schema.numeric_names}
@@ -246,7 +245,7 @@ def _components(method: str, model: TabularModel, test: Records, held_out: HeldO
     """Score the components of the prior as clusters."""
     clusters = prior_clusters(model)
     found = clusters.predict_all(model.encode(test), held_out.along)
-    key = ScoreKey("clustering", method, held_out.split, "prior", "inductive", rows="complete")
+    key = ScoreKey("clustering", method, held_out.split, "prior", "inductive")
     entries = [
         Entry(replace(key, level=level, k=clusters.k, rule="fixed"), scored)
         for level in held_out.test_labels
