@@ -35,11 +35,11 @@ from sklearn.model_selection import GroupShuffleSplit
 from variolite.corelogs import LevelChooser, label_levels
 from variolite.corelogs.guided.classifier import (
     FEW_WEIGHTS,
-    Described,
     fit_classifier,
-    lay_groundwork,
 )
+from variolite.corelogs.guided.run import DRIFT
 from variolite.corelogs.guided.suggest import distances, suggest
+from variolite.corelogs.guided.survey import Survey, Surveyed
 from variolite.corelogs.guided.views import Wells
 from variolite.recipe import load_recipe
 from variolite.records import Records, Split
@@ -91,7 +91,7 @@ def score_split(index: int, path: Path, draws: int) -> tuple[Found, dict[str, li
     split = Split(tuple(known), (), tuple(sorted(set(group[test].tolist()))))
     prepared = prepare(load_recipe("corelogs/guided"), frame, split=split)
     parts = {name: prepared.part(name) for name in ("train", "test")}
-    shift = GroupShift.fit(parts["train"])
+    shift = GroupShift.fit(parts["train"], drift=DRIFT)
     assert shift is not None
     logs = {name: _wells(part, shift) for name, part in parts.items()}
     chooser = LevelChooser(level for level in label_levels() if level.startswith("force"))
@@ -114,10 +114,10 @@ def score_split(index: int, path: Path, draws: int) -> tuple[Found, dict[str, li
         "boosting_with_context": [with_context(_logs(part)) for part in parts.values()],
     }
     own = labels[rows["train"]]
-    groundwork = lay_groundwork(logs["train"], index)
+    surveyed = Surveyed(logs["train"], Survey.fit(logs["train"], index))
     # Wells are sorted by depth; the rows that are scored, where they stand then.
     scored_rows = np.argsort(logs["test"].place)[held_out.kept]
-    described = Described.of(logs["test"], groundwork, scored_rows)
+    described = Surveyed(logs["test"], surveyed.survey).rows(scored_rows)
     names = np.array(known)
     predicted: dict[tuple[str, int, str], list[NDArray[np.int64]]] = {}
     errors: dict[str, list[float]] = {}
@@ -127,11 +127,7 @@ def score_split(index: int, path: Path, draws: int) -> tuple[Found, dict[str, li
             chosen = labelled_wells(kind, size, draw, index, logs["train"], names)
             marked = np.isin(records.group[rows["train"]], chosen)
             classifier = fit_classifier(
-                logs["train"],
-                np.where(marked, own, ""),
-                seed=draw,
-                groundwork=groundwork,
-                estimate=False,
+                surveyed, np.where(marked, own, ""), seed=draw, estimate=False
             )
             logarithms = classifier.log_probabilities(described)
             few = classifier.weights == FEW_WEIGHTS

@@ -9,6 +9,7 @@ from variolite.corelogs.guided import boosted_trees, semi_supervised
 from variolite.corelogs.guided import classifier as module
 from variolite.corelogs.guided.boosted_trees import fit_boosted_trees
 from variolite.corelogs.guided.classifier import LeftOut, fit_classifier
+from variolite.corelogs.guided.survey import Survey, Surveyed
 from variolite.corelogs.guided.views import Wells
 from variolite.scoring.agreement import calibration_error
 from variolite.scoring.supervised import CONTEXT_BOOSTING
@@ -40,7 +41,7 @@ def fitted(labelled=3, seed=0, **options):
     wells = Wells.of(values, np.zeros_like(values), groups, depth)
     names = [f"w{i}" for i in range(labelled)]
     labels = np.where(np.isin(groups, names), kinds, "")
-    return fit_classifier(wells, labels), wells, groups, kinds
+    return fit_classifier(Surveyed(wells, Survey.fit(wells)), labels), wells, groups, kinds
 
 
 def test_three_labelled_wells_name_the_others():
@@ -77,13 +78,27 @@ def test_blocks_do_not_change_the_result(monkeypatch):
 def test_the_logistic_part_is_that_of_scikit_learn():
     classifier, wells, _, kinds = fitted(labelled=4)
     rows = np.flatnonzero(np.isin(wells.groups, ["w0", "w1", "w2", "w3"]))
-    ground, values = classifier.groundwork[0], wells.corrected()[0]
-    features = ground.features(values[rows], wells.context(values)[rows])
-    model = LogisticRegression(C=module.PENALTY, max_iter=300).fit(
-        features, kinds[wells.place[rows]]
-    )
-    expected = model.predict_proba(features)
-    np.testing.assert_allclose(classifier.heads[0].logistic(features), expected, atol=1e-3)
+    described = Surveyed(wells, classifier.survey).rows(rows)
+    models = [
+        LogisticRegression(C=module.PENALTY, max_iter=300).fit(x, kinds[wells.place[rows]])
+        for x in described.features
+    ]
+    pairs = zip(models, described.features, strict=True)
+    expected = np.mean([np.log(model.predict_proba(x)) for model, x in pairs], axis=0)
+    np.testing.assert_allclose(classifier.heads.logistic(described), expected, atol=2e-3)
+
+
+def test_states_are_named_by_the_labels_in_them():
+    classifier, wells, _, kinds = fitted(labelled=4)
+    rows = np.flatnonzero(np.isin(wells.groups, ["w0", "w1", "w2", "w3"]))
+    described = Surveyed(wells, classifier.survey).rows(rows)
+    truth = kinds[wells.place[rows]]
+    for states, shares in zip(described.states, classifier.heads.shares, strict=True):
+        prior = np.array([np.mean(truth == name) for name in classifier.classes])
+        for state, found in zip(states.T, shares, strict=True):
+            counted = np.array([state[truth == name].sum() for name in classifier.classes])
+            counted = counted + module.PRIOR_ROWS * prior
+            np.testing.assert_allclose(found, counted / counted.sum(), atol=1e-5)
 
 
 @pytest.mark.parametrize("classes", [2, 3])
@@ -91,7 +106,8 @@ def test_a_class_or_two_that_wells_lack_does_no_harm(classes):
     values, groups, depth, kinds = field()
     wells = Wells.of(values, np.zeros_like(values), groups, depth)
     keep = np.isin(groups, ["w0", "w1"]) & np.isin(kinds, KINDS[:classes])
-    found = fit_classifier(wells, np.where(keep, kinds, "")).probabilities(wells)
+    surveyed = Surveyed(wells, Survey.fit(wells))
+    found = fit_classifier(surveyed, np.where(keep, kinds, "")).probabilities(wells)
     assert found.shape == (len(kinds), classes)
     assert np.isfinite(found).all()
 

@@ -12,22 +12,25 @@ from numpy.typing import NDArray
 
 from variolite.corelogs.guided.boosted_trees import BoostedTrees
 from variolite.corelogs.guided.classifier import (
-    Groundwork,
-    Head,
+    Heads,
     LeftOut,
     WellClassifier,
     fit_classifier,
 )
 from variolite.corelogs.guided.picks import require_labels
 from variolite.corelogs.guided.semi_supervised import SemiSupervised
+from variolite.corelogs.guided.survey import Features, Survey, Surveyed
 from variolite.corelogs.guided.views import Wells
 from variolite.errors import DataError
 from variolite.records import Records
+from variolite.scoring.hmm import HiddenMarkov, Whitening
 from variolite.scoring.intervals import FloatArray
 from variolite.training import RunFolder, TabularModel
 from variolite.training.group_shift import GroupShift
 from variolite.training.run import Prepared
 from variolite.training.storage import reading_arrays, write_arrays
+
+DRIFT = 300.0  # m, from one knot of the shift of a well to the next, as in corelogs/default
 
 
 def wells_of(model: TabularModel, records: Records, shift: GroupShift | None) -> Wells:
@@ -63,9 +66,10 @@ def fit_guided(run: RunFolder, prepared: Prepared, note: Callable[[str], None]) 
         records, labels = records.take(rest), labels[rest]
     require_labels(labels)
     seed = run.recipe().training.seed
-    shift = GroupShift.fit(records, seed=seed)
-    classifier = fit_classifier(wells_of(model, records, shift), labels, seed=seed)
-    classifier = replace(classifier, shift=shift)
+    shift = GroupShift.fit(records, drift=DRIFT, seed=seed)
+    wells = wells_of(model, records, shift)
+    surveyed = Surveyed(wells, Survey.fit(wells, seed))
+    classifier = replace(fit_classifier(surveyed, labels, seed=seed), shift=shift)
     _save(run, classifier)
     for line in _lines(classifier):
         note(line)
@@ -113,12 +117,13 @@ def class_columns(classifier: WellClassifier, probabilities: FloatArray) -> dict
 
 def _save(run: RunFolder, classifier: WellClassifier) -> None:
     arrays: dict[str, NDArray[Any]] = {}
-    views = zip(classifier.groundwork, classifier.heads, strict=True)
-    for view, (ground, head) in enumerate(views):
-        for part in (ground, head):
-            for name, value in vars(part).items():
-                several = value if isinstance(value, tuple) else (value,)
-                arrays |= {f"{view}.{name}.{i}": own for i, own in enumerate(several)}
+    for i, own in enumerate(classifier.survey.features):
+        arrays |= {f"features.{i}.{n}": v for n, v in vars(own.whitening).items()}
+        arrays |= {f"scales.{i}.centre": own.centre, f"scales.{i}.scale": own.scale}
+    for i, layers in enumerate(classifier.survey.layers):
+        arrays |= {f"layers.{i}.{name}": value for name, value in vars(layers).items()}
+    for name, every in vars(classifier.heads).items():
+        arrays |= {f"heads.{i}.{name}": value for i, value in enumerate(every)}
     for i, trees in enumerate(classifier.boosted):
         one = {"baseline": trees.baseline, "sizes": trees.sizes, "classes": trees.classes}
         arrays |= {f"trees.{i}.{name}": value for name, value in one.items()}
@@ -127,9 +132,10 @@ def _save(run: RunFolder, classifier: WellClassifier) -> None:
     arrays |= {"model.prior": model.prior, "model.classes": model.classes}
     arrays |= {f"model.weights.{name}": value for name, value in model.weights.items()}
     meta = {
-        "format": 1,
+        "format": 2,
         "classes": classifier.classes,
-        "views": len(classifier.groundwork),
+        "views": len(classifier.survey.features),
+        "layers": len(classifier.survey.layers),
         "boosted": len(classifier.boosted),
         "weights": classifier.weights,
         "shift": classifier.shift and classifier.shift.to_dict(),
@@ -146,22 +152,21 @@ def load_classifier(run: RunFolder) -> WellClassifier | None:
         return None
     with reading_arrays(path, "classifier") as (meta, arrays):
 
-        def several(view: int, name: str) -> tuple[NDArray[Any], ...]:
-            count = sum(key.startswith(f"{view}.{name}.") for key in arrays)
-            return tuple(arrays[f"{view}.{name}.{i}"] for i in range(count))
-
-        ground, heads = [], []
-        for view in range(meta["views"]):
-            one = {
-                n: arrays[f"{view}.{n}.0"] for n in ("mean", "axes", "centre", "scale", "spread")
-            }
-            ground.append(Groundwork(**one, clusters=several(view, "clusters")))
-            one = {n: arrays[f"{view}.{n}.0"] for n in ("slopes", "intercepts")}
-            heads.append(Head(**one, shares=several(view, "shares")))
-
         def below(start: str) -> dict[str, NDArray[Any]]:
             return {k.removeprefix(start): v for k, v in arrays.items() if k.startswith(start)}
 
+        features = []
+        for i in range(meta["views"]):
+            whitening = Whitening(**below(f"features.{i}."))
+            features.append(Features(whitening, **below(f"scales.{i}.")))
+        layers = [HiddenMarkov(**below(f"layers.{i}.")) for i in range(meta["layers"])]
+        views = [below(f"heads.{i}.") for i in range(max(len(features), len(layers)))]
+        heads = Heads(
+            *(
+                tuple(own[name] for own in views if name in own)
+                for name in ("slopes", "intercepts", "shares")
+            )
+        )
         total, boosted = len(meta["classes"]), []
         for i in range(meta["boosted"]):
             one = {n: arrays[f"trees.{i}.{n}"] for n in ("baseline", "sizes", "classes")}
@@ -171,8 +176,8 @@ def load_classifier(run: RunFolder) -> WellClassifier | None:
         curve = {int(size): float(value) for size, value in meta["curve"]}
         return WellClassifier(
             tuple(meta["classes"]),
-            tuple(ground),
-            tuple(heads),
+            Survey(tuple(features), tuple(layers)),
+            heads,
             tuple(boosted),
             model,
             tuple(meta["weights"]),

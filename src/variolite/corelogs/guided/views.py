@@ -2,8 +2,8 @@
 
 Instruments, calibration and mud shift the logs of a well; so do the rocks it meets. No single
 correction separates the two, so that three are made and their results averaged: half of the
-well's median; a quarter of the median with a quarter of a slow trend along depth; and a quarter
-of the median with half of the shift that a mixture of all wells infers.
+well's median; a quarter of the median with a quarter of a slow trend along depth; and the shift
+that a mixture of all wells infers, which drifts along depth.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from variolite.records.context import running
 from variolite.scoring.intervals import FloatArray, IntArray
+from variolite.scoring.sequences import Sequences
 
 # Share of the well's median, of its slow trend and of its inferred shift that is subtracted.
-CORRECTIONS = ((0.5, 0.0, 0.0), (0.25, 0.25, 0.0), (0.25, 0.0, 0.5))
+CORRECTIONS = ((0.5, 0.0, 0.0), (0.25, 0.25, 0.0), (0.0, 0.0, 1.0))
 WINDOWS = (5, 21, 81)  # rows
 TREND = 1_501  # rows
 _LEAST_DEVIATION = 0.05  # added before the logarithm, in standard deviations of a log
@@ -30,7 +31,7 @@ class Wells:
 
     ``shifts`` [n, d] are those that a mixture of all wells infers for the well of each row.
     ``first`` and ``end`` [n] bound the rows of each row's well; ``place`` [n] is where a row
-    stood before sorting. Without an order there is no context, and ``ordered`` is False.
+    stood before sorting. ``depth`` [n] is the order of rows; without one there is no context.
     """
 
     values: FloatArray
@@ -39,7 +40,7 @@ class Wells:
     first: IntArray
     end: IntArray
     place: IntArray
-    ordered: bool
+    depth: FloatArray | None
 
     @classmethod
     def of(
@@ -58,8 +59,15 @@ class Wells:
         ends = np.r_[starts[1:], len(codes)]
         lengths = ends - starts
         first, end = np.repeat(starts, lengths), np.repeat(ends, lengths)
-        ordered = order is not None
-        return cls(values[place], shifts[place], groups[place], first, end, place, ordered)
+        depth = None if order is None else order[place]
+        return cls(values[place], shifts[place], groups[place], first, end, place, depth)
+
+    @property
+    def along(self) -> Sequences:
+        """Rows along depth; without one, each by itself."""
+        if self.depth is None:
+            return Sequences.of(np.arange(len(self.values)))
+        return Sequences.of(self.first, self.depth)
 
     def medians(self) -> FloatArray:
         """Median of each log in the well of every row, [n, d]."""
@@ -76,7 +84,9 @@ class Wells:
     def corrected(self) -> list[FloatArray]:
         """Return the logs less each of the three corrections, [n, d] each."""
         medians, shifts = self.medians(), self.shifts
-        trend = running(self.values, self.first, (TREND,))[0][0] if self.ordered else medians
+        trend = medians
+        if self.depth is not None:
+            trend = running(self.values, self.first, (TREND,))[0][0]
         return [self.values - (a * medians + b * trend + c * shifts) for a, b, c in CORRECTIONS]
 
     def context(self, values: FloatArray) -> FloatArray:
@@ -85,7 +95,7 @@ class Wells:
         The mean over 21 less that over 81 rows, the mean over 81, and the logarithms of the
         deviations over 5, 21 and 81.
         """
-        if not self.ordered:
+        if self.depth is None:
             return np.empty((len(values), 0))
         means, deviations = running(values, self.first, WINDOWS)
         logarithms = np.log(deviations + _LEAST_DEVIATION)
