@@ -62,6 +62,7 @@ SETTINGS = {
     # The source's stop watched a loss that rose with beta, and ended every run 15 epochs after it
     # began: at beta .16 of .5, which is .32 of 1.
     "v2_6, beta to .32": ("v2_6", "training.beta.end=0.32"),
+    "default, no shift": ("default", "model.shift=none", "model.drift=null"),
 }
 """Recipes with one setting changed."""
 

@@ -40,6 +40,7 @@ SWITCHES = (
     ("masking by hole", "v2_11c", "v2_6"),
     ("a decoder per log", "v2_13", "v2_6_7"),
     ("guidance by labels", "v2_14", "v2_6_7"),
+    ("shift of each well", "default", "default, no shift"),
     ("samples beside the tracks", "v2_7_mad", "v2_6_7"),
     ("samples alone", "mad_legacy", "v2_1"),
 )
