@@ -193,7 +193,7 @@ def test_recipe_stands_in_place_of_the_network_arguments(table):
         ({"warm_up": None}, "training.beta.epochs: .*integer"),
         ({"epochs": 5, "warm_up": 5}, "beta schedule takes 5 epochs"),
         ({"beta": CyclicalBeta(epochs=10, cycles=10)}, "beta schedule takes 100 epochs"),
-        ({"validation": 1.5}, "share to hold back is 1.5"),
+        ({"validation": 1.5}, "share for validation is 1.5"),
         ({"members": 0}, "0 random starts"),
         ({"random_state": -1}, "the seed is -1"),
         ({"device": "tpu9"}, "no device called 'tpu9'"),
