@@ -33,13 +33,10 @@ from scipy.special import softmax
 from sklearn.model_selection import GroupShuffleSplit
 
 from variolite.corelogs import LevelChooser, label_levels
-from variolite.corelogs.guided.classifier import (
-    FEW_WEIGHTS,
-    fit_classifier,
-)
+from variolite.corelogs.guided.classifier import FEW_WEIGHTS, fit_classifier
+from variolite.corelogs.guided.features import FeatureExtractor, WellFeatures
 from variolite.corelogs.guided.run import DRIFT
 from variolite.corelogs.guided.suggest import distances, suggest
-from variolite.corelogs.guided.survey import Survey, Surveyed
 from variolite.corelogs.guided.views import Wells
 from variolite.recipe import load_recipe
 from variolite.records import Records, Split
@@ -114,10 +111,10 @@ def score_split(index: int, path: Path, draws: int) -> tuple[Found, dict[str, li
         "boosting_with_context": [with_context(_logs(part)) for part in parts.values()],
     }
     own = labels[rows["train"]]
-    surveyed = Surveyed(logs["train"], Survey.fit(logs["train"], index))
+    features = WellFeatures(logs["train"], FeatureExtractor.fit(logs["train"], index))
     # Wells are sorted by depth; the rows that are scored, where they stand then.
     scored_rows = np.argsort(logs["test"].place)[held_out.kept]
-    described = Surveyed(logs["test"], surveyed.survey).rows(scored_rows)
+    described = WellFeatures(logs["test"], features.extractor).rows(scored_rows)
     names = np.array(known)
     predicted: dict[tuple[str, int, str], list[NDArray[np.int64]]] = {}
     errors: dict[str, list[float]] = {}
@@ -127,7 +124,7 @@ def score_split(index: int, path: Path, draws: int) -> tuple[Found, dict[str, li
             chosen = labelled_wells(kind, size, draw, index, logs["train"], names)
             marked = np.isin(records.group[rows["train"]], chosen)
             classifier = fit_classifier(
-                surveyed, np.where(marked, own, ""), seed=draw, estimate=False
+                features, np.where(marked, own, ""), seed=draw, estimate=False
             )
             logarithms = classifier.log_probabilities(described)
             few = classifier.weights == FEW_WEIGHTS

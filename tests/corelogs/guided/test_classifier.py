@@ -9,7 +9,7 @@ from variolite.corelogs.guided import boosted_trees, semi_supervised
 from variolite.corelogs.guided import classifier as module
 from variolite.corelogs.guided.boosted_trees import fit_boosted_trees
 from variolite.corelogs.guided.classifier import LeftOut, fit_classifier
-from variolite.corelogs.guided.survey import Survey, Surveyed
+from variolite.corelogs.guided.features import FeatureExtractor, WellFeatures
 from variolite.corelogs.guided.views import Wells
 from variolite.scoring.agreement import calibration_error
 from variolite.scoring.supervised import CONTEXT_BOOSTING
@@ -26,7 +26,7 @@ KINDS = np.array(["chalk", "clay", "sand"])
 
 
 def field(n_wells=10, rows=120, seed=0, spread=4.0):
-    """Wells of layered rock, each moved by an offset of its own, and the rock of every row."""
+    """Wells of by_states rock, each moved by an offset of its own, and the rock of every row."""
     rng = np.random.default_rng(seed)
     groups = np.repeat([f"w{i}" for i in range(n_wells)], rows)
     kind = np.repeat(rng.integers(0, 3, n_wells * rows // 6), 6)
@@ -41,7 +41,12 @@ def fitted(labelled=3, seed=0, **options):
     wells = Wells.of(values, np.zeros_like(values), groups, depth)
     names = [f"w{i}" for i in range(labelled)]
     labels = np.where(np.isin(groups, names), kinds, "")
-    return fit_classifier(Surveyed(wells, Survey.fit(wells)), labels), wells, groups, kinds
+    return (
+        fit_classifier(WellFeatures(wells, FeatureExtractor.fit(wells)), labels),
+        wells,
+        groups,
+        kinds,
+    )
 
 
 def test_three_labelled_wells_name_the_others():
@@ -78,7 +83,7 @@ def test_blocks_do_not_change_the_result(monkeypatch):
 def test_the_logistic_part_is_that_of_scikit_learn():
     classifier, wells, _, kinds = fitted(labelled=4)
     rows = np.flatnonzero(np.isin(wells.groups, ["w0", "w1", "w2", "w3"]))
-    described = Surveyed(wells, classifier.survey).rows(rows)
+    described = WellFeatures(wells, classifier.extractor).rows(rows)
     models = [
         LogisticRegression(C=module.PENALTY, max_iter=300).fit(x, kinds[wells.place[rows]])
         for x in described.features
@@ -91,7 +96,7 @@ def test_the_logistic_part_is_that_of_scikit_learn():
 def test_states_are_named_by_the_labels_in_them():
     classifier, wells, _, kinds = fitted(labelled=4)
     rows = np.flatnonzero(np.isin(wells.groups, ["w0", "w1", "w2", "w3"]))
-    described = Surveyed(wells, classifier.survey).rows(rows)
+    described = WellFeatures(wells, classifier.extractor).rows(rows)
     truth = kinds[wells.place[rows]]
     for states, shares in zip(described.states, classifier.heads.shares, strict=True):
         prior = np.array([np.mean(truth == name) for name in classifier.classes])
@@ -106,8 +111,8 @@ def test_a_class_or_two_that_wells_lack_does_no_harm(classes):
     values, groups, depth, kinds = field()
     wells = Wells.of(values, np.zeros_like(values), groups, depth)
     keep = np.isin(groups, ["w0", "w1"]) & np.isin(kinds, KINDS[:classes])
-    surveyed = Surveyed(wells, Survey.fit(wells))
-    found = fit_classifier(surveyed, np.where(keep, kinds, "")).probabilities(wells)
+    features = WellFeatures(wells, FeatureExtractor.fit(wells))
+    found = fit_classifier(features, np.where(keep, kinds, "")).probabilities(wells)
     assert found.shape == (len(kinds), classes)
     assert np.isfinite(found).all()
 

@@ -18,14 +18,20 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from variolite.corelogs.guided.boosted_trees import BoostedTrees, fit_boosted_trees
+from variolite.corelogs.guided.features import (
+    DRIFTING,
+    FIT_ROWS,
+    FeatureExtractor,
+    Rows,
+    WellFeatures,
+)
 from variolite.corelogs.guided.semi_supervised import SemiSupervised, fit_semi_supervised
-from variolite.corelogs.guided.survey import FIT_ROWS, Rows, Survey, Surveyed
 from variolite.corelogs.guided.views import Wells
 from variolite.scoring.clustering import draw
 from variolite.scoring.intervals import FloatArray, IntArray
 from variolite.training.group_shift import GroupShift
 
-BOOSTED = (0, 2)  # corrections that trees are boosted on: a third adds nothing
+BOOSTED = (0, DRIFTING)  # corrections that trees are boosted on: a third adds nothing
 ROWS_PER_WELL, MAX_ROWS = 2_000, 80_000  # labelled rows: neighbours in depth say the same
 BLOCK_ROWS = 100_000
 PENALTY = 0.01  # inverse strength of the ridge of the logistic regression
@@ -33,7 +39,6 @@ PRIOR_ROWS = 10.0  # rows that the overall shares count for in a state
 # Of logistic regression, states, trees and the semi-supervised model in the geometric mean:
 # trees need many wells, and the model is for few.
 FEW_WEIGHTS, MANY_WEIGHTS, MANY_WELLS = (0.32, 0.32, 0.16, 0.2), (0.25, 0.25, 0.35, 0.15), 20
-SEMI_SUPERVISED = 2  # the correction that the semi-supervised model is trained on
 FOLDS = 10  # of labelled wells; up to ten are left out one at a time
 TRIAL_ROWS = 10_000  # labelled rows that these trials use
 SIZES = (1, 2, 3, 5, 8, 12, 20)  # numbers of labelled wells of the learning curve
@@ -44,7 +49,7 @@ _LEAST = 1e-6  # probability: one classifier alone cannot veto a class
 
 @dataclass(frozen=True)
 class Heads:
-    """What labels add to a survey.
+    """What labels add to the features of all wells.
 
     ``slopes`` [f, K] and ``intercepts`` [K] of the logistic regression of every correction;
     ``shares`` [k, K], the probability of each class in the states of every hidden Markov model.
@@ -60,10 +65,14 @@ class Heads:
         logs = [np.log(softmax(x @ slopes + level, axis=1) + _LEAST) for x, slopes, level in every]
         return np.asarray(np.mean(logs, axis=0))
 
-    def layered(self, rows: Rows) -> FloatArray:
+    def by_states(self, rows: Rows) -> FloatArray:
         """Logarithm of the mean over models, [m, K]."""
         pairs = zip(rows.states, self.shares, strict=True)
         return np.asarray(np.log(np.mean([x @ own for x, own in pairs], axis=0) + _LEAST))
+
+    def joint(self, rows: Rows) -> FloatArray:
+        """Logarithm of the geometric mean of both, up to a constant of the row, [m, K]."""
+        return 0.5 * (self.logistic(rows) + self.by_states(rows))
 
 
 def _fit_heads(rows: Rows, codes: IntArray, weight: FloatArray, classes: int) -> Heads:
@@ -131,7 +140,7 @@ class WellClassifier:
     """
 
     classes: tuple[str, ...]
-    survey: Survey
+    extractor: FeatureExtractor
     heads: Heads
     boosted: tuple[BoostedTrees, ...]
     model: SemiSupervised
@@ -142,15 +151,15 @@ class WellClassifier:
     @property
     def sees_context(self) -> bool:
         """Whether features hold more than the logs of a row: what surrounds it."""
-        return bool(len(self.survey.features[0].centre) > self.survey.features[0].logs)
+        return bool(len(self.extractor.features[0].centre) > self.extractor.features[0].logs)
 
     def probabilities(self, wells: Wells) -> FloatArray:
         """Probability of every class, [n, K], in the order of rows before sorting."""
-        surveyed = Surveyed(wells, self.survey)
+        features = WellFeatures(wells, self.extractor)
         found = np.empty((len(wells.values), len(self.classes)))
         for start in range(0, len(found), BLOCK_ROWS):
             rows = np.arange(start, min(start + BLOCK_ROWS, len(found)))
-            parts = self.log_probabilities(surveyed.rows(rows))
+            parts = self.log_probabilities(features.rows(rows))
             joint = np.sum([w * part for w, part in zip(self.weights, parts, strict=True)], axis=0)
             found[wells.place[rows]] = softmax(joint, axis=1)
         return found
@@ -161,20 +170,20 @@ class WellClassifier:
             own.log_probabilities(rows.features[view])
             for view, own in zip(BOOSTED, self.boosted, strict=True)
         ]
-        logs = self.survey.features[SEMI_SUPERVISED].logs
-        joint = self.model.log_probabilities(rows.features[SEMI_SUPERVISED], logs)
-        return self.heads.logistic(rows), self.heads.layered(rows), np.mean(trees, axis=0), joint
+        logs = self.extractor.features[DRIFTING].logs
+        joint = self.model.log_probabilities(rows.features[DRIFTING], logs)
+        return self.heads.logistic(rows), self.heads.by_states(rows), np.mean(trees, axis=0), joint
 
 
 def fit_classifier(
-    surveyed: Surveyed, labels: NDArray[np.str_], *, seed: int = 0, estimate: bool = True
+    features: WellFeatures, labels: NDArray[np.str_], *, seed: int = 0, estimate: bool = True
 ) -> WellClassifier:
     """Learn from all wells and the labels [n] of their rows (before sorting), "" for none.
 
     ``estimate`` also leaves labelled wells out, for `LeftOut`. Labels of at most 2,000 rows of a
     well, and 80,000 in all, are used; every well counts the same.
     """
-    wells = surveyed.wells
+    wells = features.wells
     known = np.flatnonzero((labels != "")[wells.place])
     classes, codes = np.unique(labels[wells.place[known]], return_inverse=True)
     rng = np.random.default_rng([seed, 12])
@@ -182,25 +191,25 @@ def fit_classifier(
     most = max(min(ROWS_PER_WELL, MAX_ROWS // len(names)), 1)
     by_well = (np.flatnonzero(wells.groups[known] == name) for name in names)
     drawn = np.concatenate([rows[draw(rng, len(rows), most)] for rows in by_well])
-    labelled = surveyed.rows(known[drawn])
+    labelled = features.rows(known[drawn])
     codes, count = codes[drawn], len(classes)
     weight = _equal(labelled.wells)
     heads = _fit_heads(labelled, codes, weight, count)
-    some = surveyed.rows(draw(rng, len(wells.values), FIT_ROWS))
-    believed = softmax(0.5 * (heads.logistic(some) + heads.layered(some)), axis=1)
+    some = features.rows(draw(rng, len(wells.values), FIT_ROWS))
+    believed = softmax(heads.joint(some), axis=1)
     model = fit_semi_supervised(
-        some.features[SEMI_SUPERVISED],
+        some.features[DRIFTING],
         np.log(believed + _LEAST_BELIEF),
-        labelled.features[SEMI_SUPERVISED],
+        labelled.features[DRIFTING],
         codes,
         weight,
-        surveyed.survey.features[SEMI_SUPERVISED].logs,
+        features.extractor.features[DRIFTING].logs,
         count,
         seed,
     )
     return WellClassifier(
         tuple(classes.tolist()),
-        surveyed.survey,
+        features.extractor,
         heads,
         tuple(
             fit_boosted_trees(labelled.features[view], codes, weight, count, seed)
@@ -231,8 +240,7 @@ def _leave_out(labelled: Rows, codes: IntArray, classes: int, seed: int) -> Left
         """Share of rows that are named right in each well, by those known; NaN in these."""
         weight = _equal(labelled.wells[known])
         heads = _fit_heads(labelled.take(known), codes[known], weight, classes)
-        rest = labelled.take(~known)
-        correct = (heads.logistic(rest) + heads.layered(rest)).argmax(1) == codes[~known]
+        correct = heads.joint(labelled.take(~known)).argmax(1) == codes[~known]
         counts = np.bincount(well[~known], minlength=len(names))
         with np.errstate(invalid="ignore"):
             return np.bincount(well[~known], weights=correct, minlength=len(names)) / counts

@@ -11,15 +11,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from variolite.corelogs.guided.boosted_trees import BoostedTrees
-from variolite.corelogs.guided.classifier import (
-    Heads,
-    LeftOut,
-    WellClassifier,
-    fit_classifier,
-)
+from variolite.corelogs.guided.classifier import Heads, LeftOut, WellClassifier, fit_classifier
+from variolite.corelogs.guided.features import FeatureExtractor, LogFeatures, WellFeatures
 from variolite.corelogs.guided.picks import require_labels
 from variolite.corelogs.guided.semi_supervised import SemiSupervised
-from variolite.corelogs.guided.survey import Features, Survey, Surveyed
 from variolite.corelogs.guided.views import Wells
 from variolite.errors import DataError
 from variolite.records import Records
@@ -68,8 +63,8 @@ def fit_guided(run: RunFolder, prepared: Prepared, note: Callable[[str], None]) 
     seed = run.recipe().training.seed
     shift = GroupShift.fit(records, drift=DRIFT, seed=seed)
     wells = wells_of(model, records, shift)
-    surveyed = Surveyed(wells, Survey.fit(wells, seed))
-    classifier = replace(fit_classifier(surveyed, labels, seed=seed), shift=shift)
+    features = WellFeatures(wells, FeatureExtractor.fit(wells, seed))
+    classifier = replace(fit_classifier(features, labels, seed=seed), shift=shift)
     _save(run, classifier)
     for line in _lines(classifier):
         note(line)
@@ -117,10 +112,10 @@ def class_columns(classifier: WellClassifier, probabilities: FloatArray) -> dict
 
 def _save(run: RunFolder, classifier: WellClassifier) -> None:
     arrays: dict[str, NDArray[Any]] = {}
-    for i, own in enumerate(classifier.survey.features):
+    for i, own in enumerate(classifier.extractor.features):
         arrays |= {f"features.{i}.{n}": v for n, v in vars(own.whitening).items()}
         arrays |= {f"scales.{i}.centre": own.centre, f"scales.{i}.scale": own.scale}
-    for i, layers in enumerate(classifier.survey.layers):
+    for i, layers in enumerate(classifier.extractor.layers):
         arrays |= {f"layers.{i}.{name}": value for name, value in vars(layers).items()}
     for name, every in vars(classifier.heads).items():
         arrays |= {f"heads.{i}.{name}": value for i, value in enumerate(every)}
@@ -134,8 +129,8 @@ def _save(run: RunFolder, classifier: WellClassifier) -> None:
     meta = {
         "format": 2,
         "classes": classifier.classes,
-        "views": len(classifier.survey.features),
-        "layers": len(classifier.survey.layers),
+        "views": len(classifier.extractor.features),
+        "layers": len(classifier.extractor.layers),
         "boosted": len(classifier.boosted),
         "weights": classifier.weights,
         "shift": classifier.shift and classifier.shift.to_dict(),
@@ -155,18 +150,15 @@ def load_classifier(run: RunFolder) -> WellClassifier | None:
         def below(start: str) -> dict[str, NDArray[Any]]:
             return {k.removeprefix(start): v for k, v in arrays.items() if k.startswith(start)}
 
-        features = []
-        for i in range(meta["views"]):
-            whitening = Whitening(**below(f"features.{i}."))
-            features.append(Features(whitening, **below(f"scales.{i}.")))
-        layers = [HiddenMarkov(**below(f"layers.{i}.")) for i in range(meta["layers"])]
-        views = [below(f"heads.{i}.") for i in range(max(len(features), len(layers)))]
-        heads = Heads(
-            *(
-                tuple(own[name] for own in views if name in own)
-                for name in ("slopes", "intercepts", "shares")
-            )
-        )
+        def heads(name: str, count: int) -> tuple[NDArray[Any], ...]:
+            return tuple(arrays[f"heads.{i}.{name}"] for i in range(count))
+
+        views, models = meta["views"], meta["layers"]
+        features = [
+            LogFeatures(Whitening(**below(f"features.{i}.")), **below(f"scales.{i}."))
+            for i in range(views)
+        ]
+        layers = [HiddenMarkov(**below(f"layers.{i}.")) for i in range(models)]
         total, boosted = len(meta["classes"]), []
         for i in range(meta["boosted"]):
             one = {n: arrays[f"trees.{i}.{n}"] for n in ("baseline", "sizes", "classes")}
@@ -176,8 +168,8 @@ def load_classifier(run: RunFolder) -> WellClassifier | None:
         curve = {int(size): float(value) for size, value in meta["curve"]}
         return WellClassifier(
             tuple(meta["classes"]),
-            Survey(tuple(features), tuple(layers)),
-            heads,
+            FeatureExtractor(tuple(features), tuple(layers)),
+            Heads(heads("slopes", views), heads("intercepts", views), heads("shares", models)),
             tuple(boosted),
             model,
             tuple(meta["weights"]),

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from variolite.arguments import parse_mapping
+from variolite.corelogs.guided.features import FIT_ROWS
 from variolite.corelogs.guided.picks import PICKED, read_picks, with_picks
 from variolite.corelogs.guided.run import labels_of, load_classifier, wells_of
-from variolite.corelogs.guided.survey import FIT_ROWS
 from variolite.corelogs.guided.views import Wells
 from variolite.errors import DataError
 from variolite.fields import Paths
