@@ -129,6 +129,12 @@ Overrides = Annotated[
     ),
 ]
 Device = Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:1 or mps.")]
+Seed = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", min=0, max=2**31 - 1, help="The same seed (0) gives the same samples."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 Strict = Annotated[
     bool,

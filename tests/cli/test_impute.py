@@ -103,6 +103,16 @@ def test_levels_are_probabilities(example, program, tmp_path, level):
     assert not out.exists()
 
 
+def test_seeds_and_samples_have_a_limit(example, program, tmp_path):
+    command = ("impute", example.run, "--data", example.data, "--out", tmp_path / "o.csv")
+    answer = program(*command, "--samples=1", "--seed=99999999999999999999")
+    assert (answer.code, "Traceback" in answer.err) == (2, False)
+    assert "'--seed'" in answer.last
+    line = program.fails(*command, "--samples=1000000000")
+    assert "making 1,000,000,000 samples takes about" in line
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_run_without_errors_says_so(copied, program, tmp_path):
     (copied.run / "model" / "errors.json").unlink()
     answer = program.works("impute", copied.run, data=copied.data, out=tmp_path / "o.csv")

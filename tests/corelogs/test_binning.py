@@ -294,7 +294,7 @@ def test_an_outer_join_has_nulls_and_can_take_labels_from_all(tmp_path):
     assert first["site"].to_list() == ["U1355"] * 3
 
 
-@pytest.mark.parametrize("join", ["inner", "outer"])
+@pytest.mark.parametrize("join", ["inner", "outer", "nearest"])
 def test_a_join_that_matches_nothing_is_an_error_and_a_poor_match_may_be_allowed(tmp_path, join):
     for site, depth, reason in (("U1356", 1.0, "no hole is common"), ("U1355", 90.0, "depths")):
         with pytest.raises(DataError, match=reason):
@@ -303,7 +303,7 @@ def test_a_join_that_matches_nothing_is_an_error_and_a_poor_match_may_be_allowed
     ms = [("U1355", 5.0), *(("U1355", 1000.0 + i) for i in range(299))]
     with pytest.raises(DataError, match=r"1 of 300 bins match \(0.33%\)"):
         joined(tmp_path, gra, ms, join=join)
-    bins = {"inner": 1, "outer": 599}[join]
+    bins = {"inner": 1, "outer": 599, "nearest": 1}[join]
     assert len(joined(tmp_path, gra, ms, min_match=0.0, join=join).table) == bins
 
 

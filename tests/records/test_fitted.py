@@ -169,6 +169,7 @@ def test_damaged_json_is_refused(damage, says):
 def test_missing_values_follow_the_policy():
     frame = table(GR=(4, None), water=(5, None), well=(6, None), facies=(7, None), rock=(8, None),
                   depth=(9, None))  # fmt: skip
+    frame[20, "depth"] = math.inf  # nothing else would look at it
     density = [None, -999.25, 9.0, math.inf, *frame["RHOB"][4:]]
     frame = frame.with_columns(RHOB=pl.Series(density))
     records = FittedSchema.fit(SCHEMA, frame).apply(frame)
@@ -179,7 +180,8 @@ def test_missing_values_follow_the_policy():
         "density": 1, "gamma": 1, "rock": 1, "water": 1, "facies": 1, "well": 1, "depth": 1
     }  # fmt: skip
     assert report.sentinels == {"density": 1}
-    assert report.out_of_range == {"density": 2}
+    assert report.out_of_range == {"density": 2, "depth": 1}
+    assert np.isfinite(records.order).sum() == len(records) - 2
     assert records.row.tolist() == [0, 1, 2, 3, 7, 8, 9, *range(10, 60)]
     assert not records.observed[:4, 0].any()
     assert np.isnan(records.raw[:4, 0]).all()

@@ -22,6 +22,7 @@ from variolite.arguments import (
     Primitive,
     Rows,
     Run,
+    Seed,
     Strict,
     find_run,
     one_or_many,
@@ -359,10 +360,7 @@ def impute(
     level: Annotated[
         float | None, typer.Option(metavar="P", help="Probability of the intervals (0.9).")
     ] = None,
-    seed: Annotated[
-        int | None,
-        typer.Option(metavar="N", min=0, help="The same seed (0) gives the same samples."),
-    ] = None,
+    seed: Seed = None,
     mapping: Mapping = None,
     rows: Rows = None,
     null: Null = None,
@@ -480,10 +478,7 @@ def generate(
     relax: Annotated[
         bool, typer.Option("--relax", help="Relax atoms and cells with CHGNet afterwards.")
     ] = False,
-    seed: Annotated[
-        int | None,
-        typer.Option(metavar="N", min=0, help="The same seed (0) gives the same structures."),
-    ] = None,
+    seed: Seed = None,
     workers: Annotated[
         int | None,
         typer.Option(metavar="N", min=1, help="Processes that relax and take energies (1)."),

@@ -136,7 +136,7 @@ def join_instruments(
     joined = _of_one_instrument(parts[first])
     for code in others:
         left, bins = joined, _of_one_instrument(parts[code])
-        right = bins.height
+        right, holes = bins.height, bins["hole"]
         if nearest:
             pairs = pair_nearest(left, bins, int(tolerance / spacing + 1e-9))
             bins = bins.rename({"bin": f"bin_{code}"})
@@ -148,8 +148,8 @@ def join_instruments(
         reach = tolerance if nearest else None
         step = JoinStep(code, left.height, right, matched, joined.height, reach)
         if step.rate < min_match:
-            what = f"no hole is common: '{left['hole'][0]}' there, '{bins['hole'][0]}' here"
-            if common := set(left["hole"]) & set(bins["hole"]):
+            what = f"no hole is common: '{left['hole'][0]}' there, '{holes[0]}' here"
+            if common := set(left["hole"]) & set(holes):
                 what = f"{len(common)} holes are common but their depths do not meet"
             smaller = min(step.left, step.right)
             what = f"{matched:,} of {smaller:,} bins match ({step.rate:.2%}); {what}"

@@ -9,6 +9,7 @@ import polars as pl
 
 from variolite.errors import DataError
 from variolite.progress import Progress
+from variolite.records.files.memory import require_memory
 from variolite.scoring.conformal import groups_needed
 from variolite.scoring.imputation import (
     LEVELS,
@@ -45,6 +46,8 @@ def imputed_columns(
     if not LEVELS[0] <= level <= LEVELS[-1]:
         hint = f"give a probability from {LEVELS[0]} to {LEVELS[-1]}, such as 0.9"
         raise DataError(f"there is no interval of {level:g}", where="--level", hint=hint)
+    # As drawn, as columns, and as the file holds them.
+    require_memory(24 * samples * records.raw.size, f"making {samples:,} samples")
     calibration = load_calibration(run)
     if calibration is None:
         progress.note(

@@ -158,7 +158,9 @@ def _exclude(
     single: bool,
 ) -> None:
     low, high = column.valid or (None, None)
-    low, high = -np.inf if low is None else low, np.inf if high is None else high
+    # Training refuses infinite inputs; nothing looks at a depth.
+    most = np.finfo(np.float64).max if column.role == "order" else np.inf
+    low, high = -most if low is None else low, most if high is None else high
     marks: tuple[float, ...] = (*SENTINELS, *column.sentinels)
     if single:
         # A float32 column holds the float32 nearest to -999.25, as it holds every value.

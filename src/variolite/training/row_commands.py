@@ -169,13 +169,16 @@ def _write_las(
     progress: Progress,
     data: Paths,
 ) -> Path:
-    from variolite.records.files.las_writing import write_las
+    from variolite.records.files.las_writing import new_names, write_las
 
     # Inputs that the table lacks are written as they were in training.
     for name, column in model.schema.schema.columns.items():
         unit = model.schema.units.get(name)
         if unit and name not in schema.columns:
             table.units.setdefault(str(column.source), unit)
+    for name, other in new_names(found.columns, table.frame.columns).items():
+        if other != name:
+            progress.note(f"the table has {name!r} already: what is new is called {other!r}")
     well, depth = (c.source if c else None for c in (schema.group, schema.order))
     source = None if isinstance(data, list) else data
     paths = write_las(table, found, out, well=well, depth=depth, source=source)

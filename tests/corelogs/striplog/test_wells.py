@@ -99,6 +99,10 @@ def test_without_depth_or_well(frame):
         wells_of(frame.drop("DEPTH_MD"))
     with pytest.raises(DataError, match="no row has a depth"):
         wells_of(frame.with_columns(DEPTH_MD=pl.lit(None, dtype=pl.Float64)))
+    odd = pl.when(pl.int_range(pl.len()) < 28).then("DEPTH_MD").otherwise(pl.lit(-999.25))
+    far = odd.replace({20.0: float("inf")})
+    log = wells_of(frame.with_columns(far))[0].log("b 2", -np.inf, np.inf)
+    assert (log.depth.min(), log.depth.max(), len(log.depth)) == (0.0, 13.5, 28)
     bare = frame.drop("FORMATION", "FORCE_2020_LITHOFACIES_LITHOLOGY")
     log = wells_of(bare)[0].log("A-1", -np.inf, np.inf)
     assert (log.strips, log.formations, log.doubt) == ((), None, None)

@@ -98,6 +98,7 @@ def read_with(folder, text, says):
         LAS.replace("\n", "\r"),
         LAS + "\x1a",
         LAS + "\0\0\0",
+        LAS + "\0" * (4 + len(LAS) % 2),
         LAS.encode("utf-16"),
         LAS.encode("utf-16-be"),
         LAS.encode("utf-16-le"),

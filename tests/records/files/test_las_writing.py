@@ -68,6 +68,9 @@ def test_one_well_is_one_file_and_rows_without_depth_are_left_out(tmp_path):
     with pytest.warns(DataWarning, match="out.las: 1 rows without a depth are left out"):
         assert written(tmp_path / "out.las", holed) == [tmp_path / "out.las"]
     assert read_table(tmp_path / "out.las")["cluster"].fill_nan(None).to_list() == [2, None, 1, 0]
+    odd = frame.with_columns(pl.Series("MD (ft)", [1.0, 2.0, 3.0, 4.0, float("inf")]))
+    with pytest.warns(DataWarning, match="out.las: 1 rows without a depth are left out"):
+        written(tmp_path / "out.las", odd)
     none = frame.with_columns(pl.lit(None).alias("MD (ft)"))
     with pytest.raises(DataError, match="no row has a depth"):
         written(tmp_path / "none.las", none)
@@ -82,6 +85,36 @@ def test_names_of_wells_make_distinct_and_visible_files(tmp_path):
     frame = FRAME.with_columns(Well=pl.Series(["a/b", "A b", "..", "a\\b", None]))
     names = [path.name for path in written(tmp_path / "out.las", frame)]
     assert names == ["a_b.las", "A_b_.las", "_.las", "a_b__.las", "__.las"]
+    long = FRAME.with_columns(Well=pl.Series(["岩" * 300] * 3 + ["岩" * 300 + "!"] * 2))
+    first, second = written(tmp_path / "long.las", long)
+    assert second.stem == first.stem + "_"
+    assert read_table(second)["WELL"][0] == "岩" * 300 + "!"
+    (tmp_path / "taken").write_text("mine")
+    with pytest.raises(DataError, match="for 2 wells cannot be made: a file has that name"):
+        written(tmp_path / "taken.las")
+
+
+def test_new_curves_get_names_of_their_own_each_time(tmp_path):
+    table, new = Table(FRAME.drop("Well"), {}), NEW.rename({"GR": "recon:GR"})
+    curves = []
+    for path in (tmp_path / "1.las", tmp_path / "2.las", tmp_path / "3.las"):
+        write_las(table, new, path, well=None, depth="MD (ft)")
+        table = load_table(path)
+        curves.append(table.frame.columns[4:])
+        table = Table(table.frame.rename({"MD": "MD (ft)"}), {})
+    first = ["cluster", "recon_GR"]
+    second = [*first, "cluster_new", "recon_GR_new"]
+    assert curves == [first, second, [*second, "cluster_new_new", "recon_GR_new_new"]]
+
+
+def test_headers_with_the_same_mnemonic_keep_their_codes_apart(tmp_path):
+    frame = pl.DataFrame({"d": [1.0, 2.0], "A (x)": [1, 1], "A": ["sand", None], "A (y)": "clay"})
+    new = pl.DataFrame({"row": [0, 1], "k": [0, 1]})
+    write_las(Table(frame, {}), new, tmp_path / "a.las", well=None, depth="d")
+    back = read_table(tmp_path / "a.las")
+    assert back["A"].to_list() == [1.0, 1.0]
+    assert back["A_2"].to_list() == ["sand", None]
+    assert back["A_2_2"].to_list() == ["clay", "clay"]
 
 
 RICH = """~Version

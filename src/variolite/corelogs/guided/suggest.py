@@ -149,8 +149,12 @@ def suggest(
     That is NaN where none is labelled. DataError if fewer wells than ``count`` are left.
     """
     known = [i for i, name in enumerate(names) if name in labelled]
-    if count > len(names) - len(known):
-        what = f"{len(names) - len(known)} wells without labels are left, and {count} are wanted"
+    left = len(names) - len(known)
+    if not left:
+        hint = "give wells without labels too"
+        raise DataError(f"all {len(names)} wells have labels already", where="--data", hint=hint)
+    if count > left:
+        what = f"{left} wells without labels are left, and {count} are wanted"
         raise DataError(what, where="-n", hint="ask for fewer")
     chosen = _medoids(distance, known, count)
     before = float(distance[:, known].min(1).mean()) if known else float("nan")

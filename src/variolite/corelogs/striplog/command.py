@@ -13,6 +13,7 @@ from variolite.fields import Paths
 from variolite.progress import Progress
 from variolite.records.files.tables import ending_of
 from variolite.records.files.writing import require_parent
+from variolite.report.formatting import counted
 from variolite.training import RunFolder
 from variolite.training.row_commands import rows_of
 
@@ -67,7 +68,7 @@ def draw_wells(
     assumed = [f"{t.meaning} in {t.unit}" for t in traces if t.unit and t.meaning not in stated]
     if assumed:
         progress.note(f"no unit is stated, drawn as: {', '.join(assumed)}")
-    with progress.stage(f"drawing {len(names)} wells") as step:
+    with progress.stage(f"drawing {counted(len(names), 'well')}") as step:
         return write_logs(
             names,
             lambda name: every.log(name, low, high),

@@ -56,8 +56,10 @@ class Wells:
             raise DataError("a strip log needs a depth, and the table has none", hint=hint)
         header = str(schema.order.source)
         self.depth = numeric_values(frame[header])
+        self.depth[np.isinf(self.depth) | np.isin(self.depth, SENTINELS)] = np.nan
         if not np.isfinite(self.depth).any():
-            raise DataError("no row has a depth", where=f"column {header!r}")
+            hint = "Bind another column to depth with --map"
+            raise DataError("no row has a depth", where=f"column {header!r}", hint=hint)
         self.unit = table.units.get(header) or schema.order.unit or ""
         source = schema.group.source if schema.group else None
         wells = text_series(frame[source]) if source else pl.Series([stem] * frame.height)

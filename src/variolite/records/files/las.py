@@ -137,7 +137,7 @@ def _decoded(path: Path) -> str:
     encoding = "utf-8-sig"
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         encoding = "utf-16"
-    elif b"\0" in data[:4096]:
+    elif b"\0" in data[:4]:
         # Without a mark, the first section tells: two bytes for each letter, the low one first?
         encoding = "utf-16-be" if data.find(b"~") % 2 else "utf-16-le"
     try:

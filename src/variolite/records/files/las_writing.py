@@ -10,7 +10,7 @@ import io
 import math
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -65,6 +65,7 @@ def write_las(
         hint = "Bind a column to 'depth' with --map"
         raise DataError("LAS files need a depth, and the table has none", hint=hint)
     numbers = numeric_values(frame[depth])
+    numbers[np.isinf(numbers)] = np.nan
     if np.isnan(numbers).all():
         raise DataError("no row has a depth, and LAS files need one", where=f"column {depth!r}")
     if np.isnan(numbers).any():
@@ -74,10 +75,11 @@ def write_las(
     every = pl.DataFrame({"row": np.arange(frame.height)})
     curves = every.join(new, on="row", how="left", maintain_order="left").drop("row")
     units = dict(table.units)
-    for curve in new.columns:  # such as recon:RHOB
+    called = new_names(curves.columns, frame.columns)
+    for curve, name in called.items():  # such as recon:RHOB
         if (about := curve.partition(":")[2]) in units:
-            units[curve] = units[about]
-    curves = curves.rename({n: f"{n}_new" for n in curves.columns if n in frame.columns})
+            units[name] = units[about]
+    curves = curves.rename(called)
     rest = frame.drop(depth, *([well] if well else []))
     logs = pl.DataFrame([pl.Series(depth, numbers), *rest.iter_columns(), *curves.iter_columns()])
     words = {s.name: _words(s) for s in logs.iter_columns() if _is_text(s)}
@@ -98,6 +100,22 @@ def write_las(
         text = _las_text(shown, name or path.stem, header)
         write_bytes_atomic(file, text.encode("utf-8"))
     return paths
+
+
+def new_names(curves: Sequence[str], taken: Sequence[str]) -> dict[str, str]:
+    """Return what each new curve is called, so that its mnemonic is not one of those taken."""
+    mnemonics, names = {_mnemonic(split_header(name)[0]) for name in taken}, {}
+    for curve in curves:
+        name = curve
+        while _mnemonic(name) in mnemonics:
+            name += "_new"
+        names[curve] = name
+    return names
+
+
+def _mnemonic(name: str) -> str:
+    """Return a name without what would end a mnemonic: a dot or a blank."""
+    return re.sub(r"[\s.:]+", "_", name)
 
 
 def _as_in_file(path: Path, rows: pl.Series, new: pl.DataFrame, stacked: _Shown) -> _Shown | None:
@@ -133,23 +151,26 @@ def _las_text(shown: _Shown, well: str, header: LasHeader) -> str:
         if item["name"].upper() not in ("STRT", "STOP", "STEP", "NULL"):
             las.well[item["name"]] = _item(item)
     las.well["WELL"].value = well
-    for item in header.parameters:
-        if not CODE.fullmatch(item["descr"]):
-            las.params.append(_item(item))
+    entries = [_item(i) for i in header.parameters if not CODE.fullmatch(i["descr"])]
     las.other = header.other
     values = []
     for series in logs.iter_columns():
         own, inside = split_header(series.name)
-        # A dot or a blank would end the mnemonic. GR:2 is the second curve that is called GR.
-        name = re.sub(r"[\s.:]+", "_", re.sub(r":\d+$", "", own) if own in header.curves else own)
+        # GR:2 is the second curve that is called GR.
+        name = _mnemonic(re.sub(r":\d+$", "", own) if own in header.curves else own)
+        if own not in header.curves:
+            while name in las.curves:  # such as that of "GR (API)" beside "GR"
+                name += "_2"
         known = header.curves.get(own, {"unit": "", "value": "", "descr": ""})
         unit = re.sub(r"[\s:]", "", units.get(series.name, inside or known["unit"]))
         las.append_curve(name, np.empty(0), unit, known["descr"], known["value"])
         if texts := words.get(series.name):
             for number in series.drop_nulls().unique().sort().to_list():
                 descr, word = f"code {number} of {name}", texts[number - 1]
-                las.params.append(lasio.HeaderItem(f"{name}_{number}", "", word, descr))
+                entries.append(lasio.HeaderItem(f"{name}_{number}", "", word, descr))
         values.append(series.cast(pl.Int8) if series.dtype == pl.Boolean else series)
+    # Of its own append, each call compares an entry with all before.
+    las.params = lasio.SectionItems(entries)
     marks = (item["value"] for item in header.well if item["name"].upper() == "NULL")
     null = las.well["NULL"].value = _null(values, next(marks, ""))
     index = values[0].to_numpy()

@@ -129,20 +129,30 @@ def require_parent(path: Path) -> None:
         raise DataError("the folder is write-protected", where=str(folder), hint=hint)
 
 
+_LONGEST = 150
+"""Bytes of a name: systems take 255 with all that is put before and after it."""
+
+
 def files_in(folder: Path, names: Sequence[str], ending: str) -> list[Path]:
     """Make a folder, and return the path of a file in it for each name, such as wells.
 
     DataError where it is there already, and not empty.
     """
+    what = f"the folder for {len(names)} wells"
+    if folder.exists() and not folder.is_dir():
+        hint = "Give another name, or move that file"
+        raise DataError(
+            f"{what} cannot be made: a file has that name", where=str(folder), hint=hint
+        )
     if folder.exists() and any(folder.iterdir()):
         hint = "Give another name, or empty it"
-        what = f"the folder for {len(names)} wells is there already, and not empty"
-        raise DataError(what, where=str(folder), hint=hint)
+        raise DataError(f"{what} is there already, and not empty", where=str(folder), hint=hint)
     require_parent(folder)
     folder.mkdir(parents=True, exist_ok=True)
     stems: dict[str, str] = {}
     for name in names:
         stem = re.sub(r"[^\w.-]+", "_", name).lstrip(".") or "_"
+        stem = stem.encode()[:_LONGEST].decode(errors="ignore")
         while stem.casefold() in stems:
             stem += "_"
         stems[stem.casefold()] = stem
