@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
+from sklearn.mixture import GaussianMixture
 from toy_tables import fit, fitted, small
 
 from variolite.training import group_shift
@@ -176,6 +177,52 @@ def test_there_is_no_shift_without_groups_to_compare():
     records, _ = drawn_records(3)
     assert GroupShift.fit(replace(records, group=None)) is None
     assert GroupShift.fit(records.take(records.group == "H1")) is None
+
+
+def test_tools_are_told_from_rocks_by_what_stands_apart_more_clearly():
+    """Groups of three rocks each, moved by tools; and groups of one rock of six each."""
+    records, _ = drawn_records(missing=0.2)
+    assert GroupShift.fit(records).clarity(records) > 0.1
+    source = np.random.default_rng(0)
+    rock = np.repeat(np.arange(20) % 6, 60)
+    values = 3.0 * source.normal(size=(6, 3))[rock] + 0.3 * source.normal(size=(1200, 3))
+    sorted_by_rock = replace(records, numeric=values.astype(np.float32)[: len(records)])
+    assert GroupShift.fit(sorted_by_rock).clarity(sorted_by_rock) < -0.1
+
+
+@settings(max_examples=5, deadline=None)
+@given(st.integers(0, 1000), st.floats(0.5, 2.0))
+def test_structure_is_that_of_scikit_learn_whatever_the_scale(seed, scale):
+    records, _ = drawn_records(8, seed=seed)
+    rows = group_shift._rows_of(records, group_shift._place_of(records, None))
+    found = group_shift._structure(rows, 3, 0)
+    mixture = GaussianMixture(3, n_init=3, random_state=0).fit(rows.values)
+    one = GaussianMixture(1).fit(rows.values)
+    # The ridge of the covariances costs likelihood; the mixtures may end in other places.
+    assert found == pytest.approx(mixture.score(rows.values) - one.score(rows.values), abs=0.25)
+    scaled = rows._replace(values=scale * rows.values)
+    assert group_shift._structure(scaled, 3, 0) == pytest.approx(found, abs=0.25)
+
+
+def test_a_shift_is_chosen_by_itself_and_said():
+    """Rows of one rock a group keep what moves them; those of many rocks lose it."""
+    tools, _ = drawn_records()
+    rock = np.repeat(np.arange(20) % 6, 60)
+    source = np.random.default_rng(0)
+    values = 3.0 * source.normal(size=(6, 3))[rock] + 0.3 * source.normal(size=(1200, 3))
+    for values_of, taken in ((tools.numeric, True), (values, False)):
+        frame = pl.DataFrame({n: values_of[:, i] for i, n in enumerate("abc")})
+        frame = frame.with_columns(hole=pl.Series(tools.group))
+        columns = {name: {"transform": []} for name in "abc"} | {"hole": {"role": "group"}}
+        schema, records = fitted(frame, columns)
+        said = []
+        model = fit(
+            schema, records, model=small(shift="auto"), epochs=1, beta={"kind": "constant"},
+            on_start=said.append,
+        ).model  # fmt: skip
+        assert (model.shift is not None) is taken
+        assert ("is taken out" in said[0]) is taken
+        assert ("stays in" in said[0]) is not taken
 
 
 def test_it_comes_back_from_json_and_fits_together_or_is_refused():

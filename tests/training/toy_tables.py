@@ -48,6 +48,7 @@ def fit(schema, training, validation=None, model=None, members=None, **spec):
     members = members or (Member(seed=0, beta=1.0, latent=model.latent),)
     path = spec.pop("checkpoint", None)
     further = {"on_epoch": spec.pop("on_epoch", None), "device": spec.pop("device", "cpu")}
+    further |= {"on_start": spec.pop("on_start", lambda _: None)}
     further["resume"] = None if path is None else partial(Resume, path)
     rows = schema, training, validation
     return fit_tabular(*rows, model, TableTrainingSpec(**spec), members, **further)

@@ -76,7 +76,8 @@ class ModelSpec(Spec):
     minimise squared error + beta_s * KL, both summed over columns, mean
     sigma2 = beta_s / 2 at beta 1. ``shift`` group takes from the inputs what
     moves all rows of one group, such as the calibration of a well's tools;
-    with ``drift``, in units of the order, it changes slowly along depth.
+    with ``drift``, in units of the order, it changes slowly along depth; auto
+    leaves it in where what differs is the rock (`GroupShift.clarity`).
     ``context`` shows the encoder the rows around each row of a hole.
 
     ``encoders`` are groups of columns with an encoder each, joined by ``fusion``: concat
@@ -96,7 +97,7 @@ class ModelSpec(Spec):
     likelihood: Literal["gaussian", "student_t"] = "gaussian"
     variance: Literal["fixed", "feature", "row"] = "feature"
     sigma2: Annotated[float, Field(gt=0.0)] | None = None
-    shift: Literal["none", "group"] = "none"
+    shift: Literal["none", "group", "auto"] = "none"
     drift: Annotated[float, Field(gt=0.0)] | None = None
     context: DepthContext | None = None
     encoders: dict[str, tuple[str, ...]] = {}

@@ -4,6 +4,10 @@ Rows are a Gaussian mixture plus a shift of all logs that belongs to their group
 expectation maximisation. The mixture is shared by all groups, so that a shift is what moves a
 whole group, not what its rocks are. A shift may drift along depth: it is linear between knots,
 which are a stationary Gaussian process of first order. Missing values are integrated out.
+
+Groups that met different rocks look like groups with different tools. What tells them apart is
+the structure of the rows once shifts are taken out: rocks stand apart more clearly without the
+tools, and less clearly without what sets them apart.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy.special import softmax
+from scipy.special import logsumexp, softmax
 
 from variolite.records import Records
 
@@ -116,12 +120,30 @@ class GroupShift:
         place = _place_of(records, self.drift)
         if place is None:
             return np.zeros(records.numeric.shape, np.float32)
-        rows = _rows_of(records, place)
+        return place.of(self._shifts_of(_rows_of(records, place))).astype(np.float32)
+
+    def _shifts_of(self, rows: _Rows) -> Array:
+        """Shifts at all knots, [g, J, d], from some rows of every group."""
         mixture = _Mixture(self.weights, self.means, self.covariances)
         shift = _start(rows, self.start)
         for _ in range(STEPS):
             shift = _modes(rows, mixture, _expect(rows, shift, mixture), self.spread)
-        return place.of(shift).astype(np.float32)
+        return shift
+
+    def clarity(self, records: Records, *, seed: int = 0) -> float:
+        """Structure that rows (n, d) gain by losing their shifts, in nats a row.
+
+        Structure is how much likelier rows are under a mixture than under one Gaussian, each
+        fitted to them, so that neither units nor spread matter. Above 0 the shifts are those of
+        tools; below, they take away what tells rocks apart.
+        """
+        place = _place_of(records, self.drift)
+        if place is None:
+            return 0.0
+        rows = _rows_of(records, place, MOST_ROWS)
+        moved = rows._replace(values=rows.values - rows.place.of(self._shifts_of(rows)))
+        before, after = (_structure(one, len(self.weights), seed) for one in (rows, moved))
+        return after - before
 
     def removed(self, records: Records) -> Records:
         """Return the records less the shifts of their groups."""
@@ -203,19 +225,11 @@ def _start(rows: _Rows, centre: Array | None = None) -> Array:
 
 def _fit(rows: _Rows, components: int, seed: int) -> tuple[_Mixture, Array, Array]:
     """Fit by EM from k-means: mixture, spread [d, d] and mean start [d] of the shifts."""
-    from sklearn.cluster import KMeans
-
     d, place = rows.values.shape[1], rows.place
     shift = _start(rows, np.zeros(d))
     start = shift[:, 0].mean(axis=0)
     shift = shift - start
-    # Columns that a row lacks stand at their mean while the start is found.
-    moved = np.where(rows.observed, rows.values - place.of(shift), np.nan)
-    filled = np.where(rows.observed, moved, np.nanmean(moved, axis=0))
-    kmeans = KMeans(components, n_init=1, random_state=seed).fit(filled)
-    share = np.eye(components)[kmeans.labels_]
-    centres = kmeans.cluster_centers_.astype(np.float64)
-    mixture = _Mixture(np.ones(components), centres, np.tile(np.eye(d), (components, 1, 1)))
+    mixture, share = _first(rows, shift, components, seed)
     spread = _spread(shift, place)
     own = np.arange(place.room) < place.knots[:, None]  # knots that a group has, [g, J]
     for _ in range(ITERATIONS):
@@ -225,6 +239,32 @@ def _fit(rows: _Rows, components: int, seed: int) -> tuple[_Mixture, Array, Arra
         shift = shift - shift[own].mean(axis=0)
         spread = _spread(shift, place)
     return mixture, spread, start
+
+
+def _first(rows: _Rows, shift: Array, components: int, seed: int) -> tuple[_Mixture, Array]:
+    """Mixture and responsibilities [n, k] to start from, by k-means."""
+    from sklearn.cluster import KMeans
+
+    # Columns that a row lacks stand at their mean while the start is found.
+    moved = np.where(rows.observed, rows.values - rows.place.of(shift), np.nan)
+    filled = np.where(rows.observed, moved, np.nanmean(moved, axis=0))
+    kmeans = KMeans(components, n_init=1, random_state=seed).fit(filled)
+    centres = kmeans.cluster_centers_.astype(np.float64)
+    covariances = np.tile(np.eye(filled.shape[1]), (components, 1, 1))
+    return _Mixture(np.ones(components), centres, covariances), np.eye(components)[kmeans.labels_]
+
+
+def _structure(rows: _Rows, components: int, seed: int) -> float:
+    """Mean log likelihood of the rows under a mixture less that under one Gaussian, in nats."""
+    still = np.zeros((len(rows.place.knots), rows.place.room, rows.values.shape[1]))
+    found = []
+    for number in (components, 1):
+        mixture, share = _first(rows, still, number, seed)
+        for _ in range(ITERATIONS):
+            mixture = _maximise(rows, still, mixture, share)
+            share = _expect(rows, still, mixture)
+        found.append(logsumexp(_joint(rows, still, mixture), axis=1).mean())
+    return float(found[0] - found[1])
 
 
 def _kernel(knots: int) -> Array:
@@ -243,6 +283,11 @@ def _spread(shift: Array, place: _Place) -> Array:
 
 def _expect(rows: _Rows, shift: Array, mixture: _Mixture) -> Array:
     """Responsibilities [n, k] of the components."""
+    return np.asarray(softmax(_joint(rows, shift, mixture), axis=1))
+
+
+def _joint(rows: _Rows, shift: Array, mixture: _Mixture) -> Array:
+    """Log density [n, k] of rows and components, less what the number of columns adds to all."""
     weights, means, covariances = mixture
     moved = rows.values - rows.place.of(shift)
     joint = np.zeros((len(moved), len(weights)))
@@ -251,7 +296,7 @@ def _expect(rows: _Rows, shift: Array, mixture: _Mixture) -> Array:
         for k, factor in enumerate(np.linalg.cholesky(_block(covariances, columns))):
             white = (seen - means[k, columns]) @ np.linalg.inv(factor).T
             joint[at, k] = -0.5 * (white**2).sum(axis=1) - np.log(np.diag(factor)).sum()
-    return np.asarray(softmax(joint + np.log(weights + 1e-12), axis=1))
+    return np.asarray(joint + np.log(weights + 1e-12))
 
 
 def _maximise(rows: _Rows, shift: Array, mixture: _Mixture, share: Array) -> _Mixture:

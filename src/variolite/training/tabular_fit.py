@@ -191,9 +191,7 @@ def fit_tabular(
         module,
         tuple(members),
         groups=_groups_of(training, validation),
-        shift=None
-        if model.shift == "none"
-        else GroupShift.fit(training, drift=model.drift, seed=members[0].seed),
+        shift=_shift_of(schema, training, model, members[0].seed, on_start),
     )
     training, validation = fitted.prepared(training), validation and fitted.prepared(validation)
     in_epoch = min(len(training), spec.rows_per_epoch or len(training))
@@ -262,6 +260,31 @@ def fit_tabular(
         batch_size=source.batch_size,
         learning_rate=rate,
     )
+
+
+def _shift_of(
+    schema: FittedSchema,
+    training: Records,
+    model: ModelSpec,
+    seed: int,
+    note: Callable[[str], None],
+) -> GroupShift | None:
+    """Fit the shift that the settings ask for; None where there is none to take out."""
+    if model.shift == "none":
+        return None
+    shift = GroupShift.fit(training, drift=model.drift, seed=seed)
+    if shift is None or model.shift == "group":
+        return shift
+    column = schema.schema.group
+    what = f"what moves all rows of one {column.name if column else 'group'}"
+    if shift.clarity(training, seed=seed) > 0.0:
+        note(f"{what} is taken out: less it rows stand apart more clearly")
+        return shift
+    note(
+        f"{what} stays in: less it rows stand apart less clearly, so it is what they are made of "
+        "(model.shift=group takes it out all the same)"
+    )
+    return None
 
 
 def _groups_of(training: Records, validation: Records | None) -> Split | None:
