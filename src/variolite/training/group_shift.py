@@ -33,6 +33,7 @@ RIDGE = 0.01  # added to the diagonal of covariances, in units of transformed va
 MOST_KNOTS = 30
 PERSISTENCE = 0.9  # correlation of one knot with the next
 COMPONENTS, ITERATIONS, STEPS = 8, 25, 12
+ROCKS = 4  # components by which structure is measured; more describe few wells one by one
 
 
 class _Place(NamedTuple):
@@ -142,7 +143,7 @@ class GroupShift:
             return 0.0
         rows = _rows_of(records, place, MOST_ROWS)
         moved = rows._replace(values=rows.values - rows.place.of(self._shifts_of(rows)))
-        before, after = (_structure(one, len(self.weights), seed) for one in (rows, moved))
+        before, after = (_structure(one, ROCKS, seed) for one in (rows, moved))
         return after - before
 
     def removed(self, records: Records) -> Records:
