@@ -111,7 +111,7 @@ def score_split(index: int, name: str, path: Path, *, gaps: bool) -> tuple[Evalu
     known = prepared.records.take(
         np.isin(prepared.records.group, [*split.train, *split.validation])
     )
-    drifting = load_recipe("corelogs/default", ["model.shift=group", "model.drift=300"])
+    drifting = load_recipe("corelogs/default")
     rows = prepared.records
     assert rows.group is not None
     held = np.isin(rows.group, split.test)

@@ -35,7 +35,6 @@ from sklearn.model_selection import GroupShuffleSplit
 from variolite.corelogs import LevelChooser, label_levels
 from variolite.corelogs.guided.classifier import FEW_WEIGHTS, fit_classifier
 from variolite.corelogs.guided.features import FeatureExtractor, WellFeatures
-from variolite.corelogs.guided.run import DRIFT
 from variolite.corelogs.guided.suggest import distances, suggest
 from variolite.corelogs.guided.views import Wells
 from variolite.recipe import load_recipe
@@ -46,7 +45,7 @@ from variolite.scoring.evaluation import Entry, compare, hold_out
 from variolite.scoring.intervals import FloatArray, ScoredGroups, intervals_of
 from variolite.scoring.scorecard import ScoreKey
 from variolite.scoring.supervised import CLASSIFIERS, Logs, less_half_median, with_context
-from variolite.training.group_shift import GroupShift
+from variolite.training.group_shift import GroupShift, fit_shift
 from variolite.training.run import prepare
 
 SIZES = (3, 5, 10, 0)  # labelled wells, 0 for all
@@ -86,9 +85,10 @@ def score_split(index: int, path: Path, draws: int) -> tuple[Found, dict[str, li
     train, test = list(turns)[index]
     known = sorted(set(group[train].tolist()))
     split = Split(tuple(known), (), tuple(sorted(set(group[test].tolist()))))
-    prepared = prepare(load_recipe("corelogs/guided"), frame, split=split)
+    recipe = load_recipe("corelogs/guided")
+    prepared = prepare(recipe, frame, split=split)
     parts = {name: prepared.part(name) for name in ("train", "test")}
-    shift = GroupShift.fit(parts["train"], drift=DRIFT)
+    shift = fit_shift(parts["train"], recipe.model, 0, print)
     assert shift is not None
     logs = {name: _wells(part, shift) for name, part in parts.items()}
     chooser = LevelChooser(level for level in label_levels() if level.startswith("force"))

@@ -12,7 +12,7 @@ tools, and less clearly without what sets them apart.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -21,6 +21,7 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.special import logsumexp, softmax
 
+from variolite.recipe import ModelSpec
 from variolite.records import Records
 
 Array = NDArray[np.float64]
@@ -166,6 +167,25 @@ class GroupShift:
         if [value.shape for value in arrays.values()] != shapes:
             raise ValueError("the shapes of the group shift do not fit one another")
         return shift
+
+
+def fit_shift(
+    records: Records, model: ModelSpec, seed: int, note: Callable[[str], None]
+) -> GroupShift | None:
+    """Fit the shift that the settings ask for; None where there is none to take out."""
+    if model.shift == "none":
+        return None
+    shift = GroupShift.fit(records, drift=model.drift, seed=seed)
+    if shift is None or model.shift == "group":
+        return shift
+    if shift.clarity(records, seed=seed) > 0.0:
+        note("what moves all rows of a group is taken out: less it they stand apart more clearly")
+        return shift
+    note(
+        "what moves all rows of a group stays in: less it they stand apart less clearly, so it is "
+        "what they are made of (model.shift=group takes it out all the same)"
+    )
+    return None
 
 
 def _place_of(records: Records, drift: float | None) -> _Place | None:

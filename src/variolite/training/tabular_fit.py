@@ -21,7 +21,7 @@ from variolite.records import FittedSchema, Records, Split, spellings
 from variolite.training.device import choose_device, single_thread
 from variolite.training.extra_terms import Contrast, Guide, Term, with_terms
 from variolite.training.first_stage import pretrain, stage_masking, start_prior
-from variolite.training.group_shift import GroupShift
+from variolite.training.group_shift import fit_shift
 from variolite.training.loop import Resume, Trained, Validation, train
 from variolite.training.row_batches import Masking, Member, TrainingBatches, evaluation_batches
 from variolite.training.storage import EpochRecord, load_checkpoint
@@ -191,7 +191,7 @@ def fit_tabular(
         module,
         tuple(members),
         groups=_groups_of(training, validation),
-        shift=_shift_of(schema, training, model, members[0].seed, on_start),
+        shift=fit_shift(training, model, members[0].seed, on_start),
     )
     training, validation = fitted.prepared(training), validation and fitted.prepared(validation)
     in_epoch = min(len(training), spec.rows_per_epoch or len(training))
@@ -260,31 +260,6 @@ def fit_tabular(
         batch_size=source.batch_size,
         learning_rate=rate,
     )
-
-
-def _shift_of(
-    schema: FittedSchema,
-    training: Records,
-    model: ModelSpec,
-    seed: int,
-    note: Callable[[str], None],
-) -> GroupShift | None:
-    """Fit the shift that the settings ask for; None where there is none to take out."""
-    if model.shift == "none":
-        return None
-    shift = GroupShift.fit(training, drift=model.drift, seed=seed)
-    if shift is None or model.shift == "group":
-        return shift
-    column = schema.schema.group
-    what = f"what moves all rows of one {column.name if column else 'group'}"
-    if shift.clarity(training, seed=seed) > 0.0:
-        note(f"{what} is taken out: less it rows stand apart more clearly")
-        return shift
-    note(
-        f"{what} stays in: less it rows stand apart less clearly, so it is what they are made of "
-        "(model.shift=group takes it out all the same)"
-    )
-    return None
 
 
 def _groups_of(training: Records, validation: Records | None) -> Split | None:

@@ -60,6 +60,19 @@ def test_three_labelled_wells_name_the_others():
     assert set(classifier.left_out.accuracy) == {"w0", "w1", "w2"}
 
 
+def test_where_wells_differ_in_rock_one_view_is_enough():
+    """Wells of one rock each, and no shift to take out."""
+    rng = np.random.default_rng(0)
+    groups, kinds = np.repeat([f"w{i}" for i in range(9)], 80), np.repeat(np.tile(KINDS, 3), 80)
+    values = 4.0 * np.repeat(np.tile(np.eye(3), (3, 1)), 80, axis=0) + rng.normal(size=(720, 3))
+    wells = Wells.of(values, None, groups, np.tile(np.arange(80) * 0.2, 9))
+    labels = np.where(np.isin(groups, ["w0", "w1", "w2"]), kinds, "")
+    classifier = fit_classifier(WellFeatures(wells, FeatureExtractor.fit(wells)), labels)
+    assert len(classifier.extractor.features) == len(classifier.boosted) == 1
+    best = classifier.probabilities(wells).argmax(1)
+    assert np.mean(np.array(classifier.classes)[best] == kinds) > 0.98
+
+
 def test_rows_in_any_order_get_the_same_probabilities():
     classifier, wells, groups, _ = fitted()
     values, groups, depth, _ = field()

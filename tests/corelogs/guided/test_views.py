@@ -46,6 +46,14 @@ def test_corrections_take_out_shares_of_median_trend_and_shift():
     np.testing.assert_allclose(step, 2.0 * (wells.groups == "b")[:, None] * np.ones(2), atol=1e-12)
 
 
+def test_without_shifts_the_only_view_is_the_logs():
+    values, _, groups, depth = _wells(2)
+    wells = Wells.of(values, None, groups, depth)
+    ((found, context),) = wells.views
+    np.testing.assert_array_equal(found, values[wells.place])
+    np.testing.assert_array_equal(context, wells.context(wells.values))
+
+
 def test_without_an_order_there_is_no_context():
     wells = Wells.of(*_wells(0, order=False))
     assert wells.context(wells.values).shape == (60, 0)

@@ -31,7 +31,7 @@ from variolite.scoring.clustering import draw
 from variolite.scoring.intervals import FloatArray, IntArray
 from variolite.training.group_shift import GroupShift
 
-BOOSTED = (0, DRIFTING)  # corrections that trees are boosted on: a third adds nothing
+BOOSTED = (0, DRIFTING)  # views that trees are boosted on: a third adds nothing
 ROWS_PER_WELL, MAX_ROWS = 2_000, 80_000  # labelled rows: neighbours in depth say the same
 BLOCK_ROWS = 100_000
 PENALTY = 0.01  # inverse strength of the ridge of the logistic regression
@@ -168,7 +168,7 @@ class WellClassifier:
         """Logarithms of the probabilities by each of the four, [m, K] each."""
         trees = [
             own.log_probabilities(rows.features[view])
-            for view, own in zip(BOOSTED, self.boosted, strict=True)
+            for view, own in zip(BOOSTED, self.boosted, strict=False)
         ]
         logs = self.extractor.features[DRIFTING].logs
         joint = self.model.log_probabilities(rows.features[DRIFTING], logs)
@@ -213,7 +213,7 @@ def fit_classifier(
         heads,
         tuple(
             fit_boosted_trees(labelled.features[view], codes, weight, count, seed)
-            for view in BOOSTED
+            for view in BOOSTED[: len(labelled.features)]
         ),
         model,
         FEW_WEIGHTS if len(names) < MANY_WELLS else MANY_WEIGHTS,

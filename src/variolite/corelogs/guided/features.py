@@ -16,7 +16,7 @@ from variolite.scoring.hmm import HiddenMarkov, Whitening, fit_hmm
 from variolite.scoring.intervals import FloatArray, IntArray
 
 STATES = (6, 8, 12, 16)  # of the hidden Markov models: none is right, their mean is steadier
-DRIFTING = 2  # the correction that takes out the drifting shift: they follow its logs along depth
+DRIFTING = -1  # the view less the drifting shift, the last: they follow its logs along depth
 FIT_ROWS = 60_000  # for scales and starts, drawn from all wells
 
 

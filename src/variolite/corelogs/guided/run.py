@@ -21,11 +21,9 @@ from variolite.records import Records
 from variolite.scoring.hmm import HiddenMarkov, Whitening
 from variolite.scoring.intervals import FloatArray
 from variolite.training import RunFolder, TabularModel
-from variolite.training.group_shift import GroupShift
+from variolite.training.group_shift import GroupShift, fit_shift
 from variolite.training.run import Prepared
 from variolite.training.storage import reading_arrays, write_arrays
-
-DRIFT = 300.0  # m, from one knot of the shift of a well to the next, as in corelogs/default
 
 
 def wells_of(model: TabularModel, records: Records, shift: GroupShift | None) -> Wells:
@@ -36,9 +34,9 @@ def wells_of(model: TabularModel, records: Records, shift: GroupShift | None) ->
         for i, name in enumerate(model.schema.numeric_names):
             gaps = ~records.observed[:, i]
             numeric[gaps, i] = model.schema.numeric[name].evaluate(decoded[gaps, i])[0]
-    shifts = np.zeros_like(numeric) if shift is None else shift.shifts(records)
+    shifts = None if shift is None else shift.shifts(records).astype(np.float64)
     groups = np.zeros(len(numeric), "U1") if records.group is None else records.group
-    return Wells.of(numeric, np.asarray(shifts, np.float64), groups, records.order)
+    return Wells.of(numeric, shifts, groups, records.order)
 
 
 def labels_of(records: Records) -> NDArray[np.str_]:
@@ -60,8 +58,9 @@ def fit_guided(run: RunFolder, prepared: Prepared, note: Callable[[str], None]) 
         rest = np.setdiff1d(np.arange(len(records)), test)
         records, labels = records.take(rest), labels[rest]
     require_labels(labels)
-    seed = run.recipe().training.seed
-    shift = GroupShift.fit(records, drift=DRIFT, seed=seed)
+    recipe = run.recipe()
+    seed = recipe.training.seed
+    shift = fit_shift(records, recipe.model, seed, note)
     wells = wells_of(model, records, shift)
     features = WellFeatures(wells, FeatureExtractor.fit(wells, seed))
     classifier = replace(fit_classifier(features, labels, seed=seed), shift=shift)

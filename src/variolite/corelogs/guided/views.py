@@ -3,7 +3,8 @@
 Instruments, calibration and mud shift the logs of a well; so do the rocks it meets. No single
 correction separates the two, so that three are made and their results averaged: half of the
 well's median; a quarter of the median with a quarter of a slow trend along depth; and the shift
-that a mixture of all wells infers, which drifts along depth.
+that a mixture of all wells infers, which drifts along depth. Where wells differ in their rocks
+rather than in their tools, nothing is taken out, and the logs as they are are the only view.
 """
 
 from __future__ import annotations
@@ -29,13 +30,14 @@ _LEAST_DEVIATION = 0.05  # added before the logarithm, in standard deviations of
 class Wells:
     """Logs [n, d] of whole wells without gaps, sorted by well and depth.
 
-    ``shifts`` [n, d] are those that a mixture of all wells infers for the well of each row.
+    ``shifts`` [n, d] are those that a mixture of all wells infers for the well of each row, None
+    where nothing is to be taken out.
     ``first`` and ``end`` [n] bound the rows of each row's well; ``place`` [n] is where a row
     stood before sorting. ``depth`` [n] is the order of rows; without one there is no context.
     """
 
     values: FloatArray
-    shifts: FloatArray
+    shifts: FloatArray | None
     groups: NDArray[np.str_]
     first: IntArray
     end: IntArray
@@ -46,7 +48,7 @@ class Wells:
     def of(
         cls,
         values: FloatArray,
-        shifts: FloatArray,
+        shifts: FloatArray | None,
         groups: NDArray[np.str_],
         order: NDArray[np.float64] | None,
     ) -> Wells:
@@ -60,7 +62,8 @@ class Wells:
         lengths = ends - starts
         first, end = np.repeat(starts, lengths), np.repeat(ends, lengths)
         depth = None if order is None else order[place]
-        return cls(values[place], shifts[place], groups[place], first, end, place, depth)
+        shifts = None if shifts is None else shifts[place]
+        return cls(values[place], shifts, groups[place], first, end, place, depth)
 
     @property
     def along(self) -> Sequences:
@@ -78,12 +81,14 @@ class Wells:
 
     @cached_property
     def views(self) -> list[tuple[FloatArray, FloatArray]]:
-        """Logs less each of the three corrections, [n, d], and their context, [n, c]."""
+        """Logs less each correction, [n, d], and their context, [n, c]."""
         return [(values, self.context(values)) for values in self.corrected()]
 
     def corrected(self) -> list[FloatArray]:
-        """Return the logs less each of the three corrections, [n, d] each."""
-        medians, shifts = self.medians(), self.shifts
+        """Return the logs less each of the three corrections, or as they are, [n, d] each."""
+        if (shifts := self.shifts) is None:
+            return [self.values]
+        medians = self.medians()
         trend = medians
         if self.depth is not None:
             trend = running(self.values, self.first, (TREND,))[0][0]
