@@ -142,6 +142,25 @@ def test_a_picture_that_is_too_tall_says_what_to_do(tmp_path):
     assert re.search(r"PDF, or use --scale \d+ or more", str(refused.value))
 
 
+@pytest.mark.parametrize(("ending", "what"), [("pdf", "pages"), ("png", "tall"), ("svg", "tall")])
+def test_drawings_of_any_kind_are_limited_before_the_first_is_drawn(tmp_path, ending, what):
+    short = made(formations=0)
+    long = replace(short, name="long", depth=np.linspace(0, 5000, ROWS))
+    logs, tracks = {log.name: log for log in (short, long)}, tracks_of(short.curves)
+
+    def write(scale):
+        drawn = tmp_path / f"a.{ending}"
+        return write_logs([*logs], logs.__getitem__, tracks, drawn, source="x", scale=scale)
+
+    with pytest.raises(DataError, match=what) as refused:
+        write(2)
+    assert list(tmp_path.iterdir()) == []
+    (least,) = re.findall(r"se --scale (\d+) or more", str(refused.value))
+    assert len(write(int(least) * 20)) == (1 if ending == "pdf" else 2)
+    with pytest.raises(DataError, match=what):
+        write(int(least) - 10)
+
+
 def test_one_row_and_no_logs(tmp_path):
     one = made(formations=0).part(slice(0, 1))
     bare = replace(made(), curves=(), strips=(), formations=None, doubt=None)

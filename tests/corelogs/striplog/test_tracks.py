@@ -68,6 +68,34 @@ def test_what_hardly_fits_has_a_track_and_a_scale_of_its_own():
     assert scale.right >= 1.7
 
 
+def test_minor_logs_share_the_customary_tracks():
+    beside = [
+        ("gamma_ray", [40, 100], "gAPI"),
+        ("bulk_density", DENSITY, "g/cm3"),
+        ("sonic_slowness", [60, 120], "us/ft"),
+    ]
+    minor = [
+        ("spontaneous_potential", [-120, 20], "mV", (-160, 40)),
+        ("density_correction", [-0.02, 0.1], "g/cm3", (-0.25, 0.25)),
+        ("shear_slowness", [100, 220], "us/ft", (240, 40)),
+    ]
+    tracks = tracks_of([curve(m, *at) for m, *at in (*beside, *(one[:3] for one in minor))])
+    for track, (first, *_), (second, _, unit, ends) in zip(tracks, beside, minor, strict=True):
+        (trace,) = (one for one in track.traces if one.meaning == second)
+        assert track.meanings == {first, second}
+        assert (trace.unit, (trace.scale.left, trace.scale.right)) == (unit, ends)
+
+
+def test_a_potential_takes_the_scale_that_fits_and_leaves_the_others_theirs():
+    caliper = curve("caliper", [8, 9, 12], "in")
+    found = only([curve("spontaneous_potential", [60, 150], "mV"), caliper])
+    assert found["spontaneous_potential"].scale.left == 0
+    assert found["caliper"].scale.right == 16
+    gamma = curve("gamma_ray", [40, 100], "gAPI")
+    tracks = tracks_of([curve("spontaneous_potential", [-900, 800], "mV"), gamma])
+    assert [track.meanings for track in tracks] == [{"gamma_ray"}, {"spontaneous_potential"}]
+
+
 def test_wide_holes_and_slow_rocks_have_wider_scales():
     assert only([curve("caliper", [17, 18, 20])])["caliper"].scale.right == 26
     assert only([curve("sonic_slowness", [150, 160, 180])])["sonic_slowness"].scale.left == 240

@@ -25,7 +25,7 @@ def frame():
             "GR": np.where(np.arange(ROWS) == 3, -999.25, rng.uniform(20, 120, ROWS)),
             "RHOB": rng.uniform(2, 2.6, ROWS),
             "CALI": rng.uniform(8, 9, ROWS),
-            "SP": rng.uniform(0, 9, ROWS),
+            "TENS": rng.uniform(0, 9, ROWS),
             "FORCE_2020_LITHOFACIES_LITHOLOGY": rng.choice(np.array(list(CODES)), ROWS),
         }
     )
@@ -53,7 +53,7 @@ def test_rows_keep_what_is_theirs(frame):
 
     wells, records = wells_of(frame, found, {"DEPTH_MD": "ft"})
     assert wells.names == ["b 2", "A-1"]
-    assert wells.undrawn == ["SP"]
+    assert wells.undrawn == ["TENS"]
     for name in wells.names:
         log = wells.log(name, -np.inf, np.inf)
         own = frame.with_row_index().filter(WELL=name).sort("DEPTH_MD")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,7 +37,9 @@ ENDINGS = (".pdf", ".png", ".svg")
 _PAPER, _MARGIN = (595.28, 841.89), 30.0
 _UNIT = (_PAPER[0] - 2 * _MARGIN) / style.WIDTH
 _TITLE, _FOOT, _SPACE = 40.0, 16.0, 12.0
-_DPI, _TALLEST = 200, 60_000
+_DPI = 200
+_MOST = {".pdf": 1_000, ".png": 60_000, ".svg": 600_000}
+"""Pages of a PDF, and pixels that a picture is tall, at most."""
 _METRES_A_PIXEL = _UNIT / 72 * 0.0254
 """What a pixel measures on paper."""
 
@@ -63,9 +65,11 @@ def write_logs(
     """Draw wells and return the files: a PDF, or a picture of one well or of each in a folder.
 
     ``scale`` N draws 1:N, a PDF on as many pages as it takes; by default a well fills a page.
-    DataError where nothing can be written there, or a picture would be too tall.
+    DataError where nothing can be written there, or a drawing would be too long.
     """
     ending = out.suffix.casefold()
+    if scale is not None:
+        _require_short(map(log_of, names), tracks, ending, scale)
     # TrueType, so that text in a PDF can be searched and edited.
     with figure_style(), rc_context({"pdf.fonttype": 42, "savefig.facecolor": style.PAPER}):
         if ending == ".pdf":
@@ -81,9 +85,7 @@ def write_logs(
         for name, path in zip(names, paths, strict=True):
             progress(name)
             log = log_of(name)
-            figure = _picture(
-                log, tracks, source, scale, most=_TALLEST if ending == ".png" else None
-            )
+            figure = _picture(log, tracks, source, scale)
             if ending == ".svg":
                 write_bytes_atomic(path, to_svg(figure, f"Strip log of {name}").encode("utf-8"))
             else:
@@ -113,12 +115,52 @@ def _fitting(log: WellLog, tracks: Sequence[Track]) -> tuple[list[Track], int]:
     return own[:most], len(own[most:])
 
 
+def _require_short(
+    logs: Iterable[WellLog], tracks: Sequence[Track], ending: str, scale: int
+) -> None:
+    """Raise a DataError, before anything is drawn, where a drawing 1:``scale`` is too long."""
+    lengths, most = {}, _MOST[ending]
+    for log in logs:
+        own, _ = _fitting(log, tracks)
+        pixels = _pixels(log, scale)
+        if ending == ".pdf":
+            lengths[log.name] = np.ceil(pixels / _room(log, own))
+        else:
+            lengths[log.name] = (pixels + _beside(log, own)) * _UNIT / 72 * _DPI
+    tallest = max(lengths, key=lambda name: lengths[name])
+    length = sum(lengths.values()) if ending == ".pdf" else lengths[tallest]
+    if length > most:
+        least = int(np.ceil(scale * length / most / 10) * 10)
+        hint = f"use --scale {least} or more, or --from and --to"
+        what = f"the picture of {tallest} would be {length:,.0f} pixels tall"
+        if ending == ".pdf":
+            what, hint = f"the drawing would have {length:,.0f} pages", f"{hint}, or --well"
+        else:
+            hint = f"write a PDF, or {hint}"
+        what += f", and {most:,} is the limit"
+        raise DataError(what, where=f"--scale {scale}", hint=hint)
+
+
+def _pixels(log: WellLog, scale: int) -> float:
+    """Return how tall a well is at 1:``scale``."""
+    low, high = _limits(log)
+    return max((high - low) * _metres(log) / (scale * _METRES_A_PIXEL), 20.0)
+
+
+def _beside(log: WellLog, tracks: Sequence[Track]) -> float:
+    """Return the pixels of a sheet above and below the log."""
+    return _TITLE + head_height(tracks) + _SPACE + legend_height(log) + _FOOT
+
+
+def _room(log: WellLog, tracks: Sequence[Track]) -> float:
+    """Return the pixels that a page has for the log."""
+    return max((_PAPER[1] - 2 * _MARGIN) / _UNIT - _beside(log, tracks), 200.0)
+
+
 def _pages(log: WellLog, tracks: Sequence[Track], source: str, scale: int | None) -> list[Figure]:
     own, more = _fitting(log, tracks)
     low, high = _limits(log)
-    whole = (_PAPER[1] - 2 * _MARGIN) / _UNIT
-    room = whole - _TITLE - head_height(own) - _SPACE - legend_height(log) - _FOOT
-    room = max(room, 200.0)
+    room = _room(log, own)
     pieces = [_Piece(low, high, room)]
     if scale is not None:
         each = room * scale * _METRES_A_PIXEL / _metres(log)
@@ -134,21 +176,11 @@ def _pages(log: WellLog, tracks: Sequence[Track], source: str, scale: int | None
     return figures
 
 
-def _picture(
-    log: WellLog, tracks: Sequence[Track], source: str, scale: int | None, most: float | None
-) -> Figure:
+def _picture(log: WellLog, tracks: Sequence[Track], source: str, scale: int | None) -> Figure:
     own, more = _fitting(log, tracks)
     low, high = _limits(log)
-    beside = _TITLE + head_height(own) + _SPACE + legend_height(log) + _FOOT
-    room = (_PAPER[1] - 2 * _MARGIN) / _UNIT - beside
-    if scale is not None:
-        room = max((high - low) * _metres(log) / (scale * _METRES_A_PIXEL), 20.0)
-    height = room + beside + 2 * _MARGIN / _UNIT
-    tall = height * _UNIT / 72 * _DPI
-    if most is not None and tall > most:
-        least = int(np.ceil(scale * tall / most / 100) * 100) if scale else 0
-        hint = f"Write a PDF, or use --scale {least} or more"
-        raise DataError(f"the picture would be {tall:,.0f} pixels tall", where=log.name, hint=hint)
+    room = _room(log, own) if scale is None else _pixels(log, scale)
+    height = room + _beside(log, own) + 2 * _MARGIN / _UNIT
     return _sheet(log, own, more, _Piece(low, high, room), height, source, "")
 
 

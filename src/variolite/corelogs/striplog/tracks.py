@@ -100,7 +100,10 @@ def _round_up(size: float) -> float:
 
 
 class _Custom(NamedTuple):
-    """How a log is drawn by custom: its scales, the usual one first, in a unit, and its line."""
+    """How a log is drawn by custom: its scales, the usual one first, in a unit, and its line.
+
+    One that ``floats`` has no true zero, and takes whichever scale fits it best.
+    """
 
     meaning: str
     scales: tuple[tuple[float, float], ...]
@@ -109,10 +112,12 @@ class _Custom(NamedTuple):
     dashes: str = "-"
     kind: Kind = "linear"
     wraps: bool = False
+    floats: bool = False
 
 
 _BOREHOLE = ((6.0, 16.0), (6.0, 26.0), (6.0, 36.0))
 _OHM = ((0.2, 2000.0),)
+_POTENTIAL = ((-160.0, 40.0), (-100.0, 100.0), (0.0, 200.0))
 # Units in which a log may be where none is stated.
 _OTHERWISE = {"in": "mm", "g/cm3": "kg/m3", "m3/m3": "%", "us/ft": "us/m"}
 # Logs that stand together in a track, from left to right as they are printed.
@@ -121,6 +126,7 @@ _CUSTOMS: tuple[tuple[_Custom, ...], ...] = (
         _Custom("gamma_ray", ((0, 150),), "gAPI", GREEN, wraps=True),
         _Custom("caliper", _BOREHOLE, "in", BLACK, "--"),
         _Custom("bit_size", _BOREHOLE, "in", GREY, "-."),
+        _Custom("spontaneous_potential", _POTENTIAL, "mV", BLUE, ":", floats=True),
     ),
     (_Custom("natural_gamma", ((0, 100),), "cps", GREEN, wraps=True),),
     (
@@ -132,8 +138,12 @@ _CUSTOMS: tuple[tuple[_Custom, ...], ...] = (
         # The pairs on which both curves meet in limestone, and in sandstone.
         _Custom("bulk_density", ((1.95, 2.95), (1.65, 2.65)), "g/cm3", RED),
         _Custom("neutron_porosity", ((0.45, -0.15), (0.6, 0.0)), "m3/m3", BLUE, "--"),
+        _Custom("density_correction", ((-0.25, 0.25),), "g/cm3", BLACK, ":"),
     ),
-    (_Custom("sonic_slowness", ((140, 40), (240, 40)), "us/ft", PURPLE),),
+    (
+        _Custom("sonic_slowness", ((140, 40), (240, 40)), "us/ft", PURPLE),
+        _Custom("shear_slowness", ((240, 40), (440, 40)), "us/ft", ORANGE, "--"),
+    ),
     (_Custom("photoelectric_factor", ((0, 10),), "b/e", BROWN),),
 )
 CUSTOMARY = tuple(custom.meaning for customs in _CUSTOMS for custom in customs)
@@ -182,7 +192,7 @@ def tracks_of(curves: Sequence[Curve]) -> list[Track]:
         # One place in their lists for all, so that curves of a track can be compared.
         places = range(max((len(custom.scales) for custom, _ in known), default=0))
         fits = [[_customary(custom, curve, i) for custom, curve in known] for i in places]
-        traces = []
+        traces, apart = [], []
         # The usual scales, unless they leave out much that others show.
         best = max(fits, key=lambda fit: min(np.mean([f[0] for f in fit]), 0.95), default=[])
         for (custom, curve), (share, unit, scale) in zip(known, best, strict=True):
@@ -190,9 +200,10 @@ def tracks_of(curves: Sequence[Curve]) -> list[Track]:
             if share >= _ENOUGH:
                 traces.append(Trace(custom.meaning, unit, scale, *look, custom.wraps))
             else:
-                tracks.append(_own(curve, *look))
-        if traces:
-            tracks.append(Track(tuple(traces)))
+                apart.append(_own(curve, *look))
+        shared = [Track(tuple(traces))] if traces else []
+        first = traces and traces[0].meaning == known[0][0].meaning
+        tracks += [*shared, *apart] if first else [*apart, *shared]
     rest = [meaning for meaning in by_meaning if meaning not in (*CUSTOMARY, *COLOURS)]
     for meaning, colour in zip(rest, _REST * len(rest), strict=False):
         tracks.append(_own(by_meaning[meaning], colour))
@@ -236,4 +247,6 @@ def _customary(custom: _Custom, curve: Curve, place: int) -> tuple[float, str, S
     if not scales:
         return 0.0, unit, Scale(0.0, 1.0)
     scale = scales[min(place, len(scales) - 1)]
+    if custom.floats:
+        scale = max(scales, key=lambda one: _share(curve, one, custom))
     return _share(curve, scale, custom), unit, scale
