@@ -115,6 +115,11 @@ def some_of(names: Iterable[str], most: int = 8) -> str:
     return f"{', '.join(every[:most])}{more}"
 
 
+def counted(count: int, singular: str, plural: str | None = None) -> str:
+    """Write a count with its noun in the right number."""
+    return f"{count:,} {singular if count == 1 else plural or singular + 's'}"
+
+
 def nearest(name: str, candidates: Iterable[str]) -> str | None:
     """Return the candidate most like ``name``, or None when none is close."""
     folded = {candidate.casefold(): candidate for candidate in candidates}

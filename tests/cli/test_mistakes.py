@@ -22,7 +22,7 @@ TABLES = {
     ),
     "only empty": (lambda t: t.with_columns(red=pl.lit(None, pl.Float64)), "'red': has no value"),
     "constant": (lambda t: t.with_columns(red=pl.lit(5.0)), "'red': is 5 in every training row"),
-    "one hole": (lambda t: t.filter(pl.col("hole").rank("dense") == 1), "1 groups"),
+    "one hole": (lambda t: t.filter(pl.col("hole").rank("dense") == 1), "1 group "),
     "two holes": (lambda t: t.filter(pl.col("hole").rank("dense") <= 2), "2 groups"),
     "text": (lambda t: t.with_columns(red=pl.lit("abc")), "'abc' in row 1 is not a number"),
 }
@@ -53,11 +53,13 @@ def test_tables_that_cannot_be_trained_on(example, program, tmp_path, case, endi
         (("--map", "hole=-"), "cannot be left out"),
         (("--device", "abacus"), "no device called 'abacus'"),
         (("--set", "model.latent=100000000000"), "memory is full"),
+        (("--set", "clustering.k=[9999]"), "training rows are too few for 9,999 clusters"),
     ],
 )
 def test_options_that_make_no_sense(example, program, tmp_path, arguments, message):
     given = {"data": example.data, "out": tmp_path / "run"}
     assert message in program.fails("fit", DEFAULT, *TINY, *arguments, **given)
+    assert not given["out"].exists()
 
 
 @pytest.mark.parametrize("option", ["--members", "--seed"])

@@ -312,6 +312,8 @@ def test_a_join_that_matches_nothing_is_an_error_and_a_poor_match_may_be_allowed
     [
         ({"spacing": 0.0}, "a bin of 0"),
         ({"spacing": math.inf}, "a bin of inf"),
+        ({"spacing": 9e-5}, r"a bin of 9e-05 m. Give a width from 0.0001 to 1000 m"),
+        ({"spacing": 1001.0}, "a bin of 1001 m"),
         ({"join": "left"}, "join: unknown choice 'left'"),
         ({"unlabelled": "maybe"}, "unlabelled: unknown choice"),
         ({"min_purity": 2.0}, "a purity"),
@@ -394,7 +396,7 @@ def test_repeated_rows_count_once_and_repeated_measurements_do_not(tmp_path):
     assert (counts.rows, counts.repeated, counts.missing_value, counts.used) == (8, 4, 1, 3)
     found = binned.table.select("bulk_density", "bulk_density_count").row(0)
     assert found == pytest.approx((4.9 / 3, 3))
-    assert "4 rows repeat others and are counted once" in "\n".join(binned.report.lines())
+    assert "repeated rows, counted once: 4" in "\n".join(binned.report.lines())
     parquet = tmp_path / "gra.parquet"
     pl.read_csv(path).write_parquet(parquet)
     assert_frame_equal(bin_tables([parquet]).table, binned.table)

@@ -60,7 +60,7 @@ def test_whole_names_are_found_wherever_they_stand():
 def test_what_is_no_hole_is_refused_and_shown(text):
     with pytest.raises(DataError, match="cannot be read") as caught:
         holes_from_text(pl.Series("hole", ["318-U1355A", text], dtype=pl.String))
-    assert "1 hole names" in str(caught.value)
+    assert "1 hole name " in str(caught.value)
     assert (repr(text) if text is not None else "(missing)") in str(caught.value)
 
 

@@ -1,6 +1,7 @@
 """Instrument tables are recognised by their columns, and read as they come."""
 
 import gzip
+import re
 from pathlib import Path
 
 import polars as pl
@@ -146,7 +147,7 @@ def test_text_among_the_numbers_is_counted_and_left_out(tmp_path):
     counts = binned.report.tables[0]
     assert (counts.rows, counts.unreadable) == (8, 2)
     assert (counts.missing_depth, counts.missing_value, counts.used) == (1, 4, 3)
-    assert any("2 numbers were text" in line for line in binned.report.lines())
+    assert any("text in place of a number: 2" in line for line in binned.report.lines())
 
 
 def test_numbers_that_are_no_numbers_are_left_out_on_the_fast_way_too(tmp_path):
@@ -177,6 +178,19 @@ def test_binary_tables_are_read_even_with_numbers_as_text(tmp_path, ending):
     assert density(typed) == density(text) == [1.6]
 
 
+def test_depths_that_are_no_numbers_or_of_no_hole_are_refused(tmp_path):
+    frame = pl.read_csv((HEADER + ROWS).encode())
+    depth = frame.columns[3]
+    for kind in (pl.Boolean, pl.Date, pl.List(pl.Float64)):
+        frame.with_columns(pl.lit(None, kind).alias(depth)).write_parquet(tmp_path / "g.parquet")
+        with pytest.raises(DataError, match=f"column '{re.escape(depth)}' holds .*, not numbers"):
+            bin_tables([tmp_path / "g.parquet"])
+    text = HEADER + ROWS + "318,U1355,A,-999.25,1.5,,clay\n318,U1355,A,99999,1.5,,clay\n"
+    binned = bin_tables([save(tmp_path / "g.csv", text)])
+    assert binned.report.tables[0].missing_depth == 2
+    assert binned.table["depth"].to_list() == [1.0]
+
+
 def test_a_table_without_descriptions_gives_bins_without_label(tmp_path):
     text = HEADER.replace(",Principal", "") + "318,U1355,A,1.0,1.5,\n"
     binned = bin_tables([save(tmp_path / "g.csv", text)])
@@ -196,9 +210,13 @@ def test_a_table_without_descriptions_gives_bins_without_label(tmp_path):
         ("g.csv", "\n", "no column names"),
         ("g.csv", "just some words\nand more\n", "not an instrument table"),
         ("g.csv", HEADER.replace("Comments", "Principal") + ROWS, "stands there 2 times"),
-        ("g.csv", HEADER + "318,U1355,A,,1.5,,clay\n", "none of 1 rows"),
+        (
+            "g.csv",
+            HEADER + "318,U1355,A,,1.5,,clay\n",
+            "no row has a depth.*: of 1, 1 lack the depth",
+        ),
         ("g.csv", HEADER + "318,U1355,A,1.0,99,,clay\n", "1 are out of range"),
-        ("g.csv", HEADER + "318,U1355,,1.0,1.5,,clay\n", "hole names cannot be read"),
+        ("g.csv", HEADER + "318,U1355,,1.0,1.5,,clay\n", "1 hole name cannot be read"),
         ("g.csv", HEADER + ROWS + "318,U1355,A,1,1.5,a, b,clay\n", "row 3 has 8 fields"),
         ("g.xlsx", HEADER + ROWS, "cannot read '.xlsx' files"),
         ("g.parquet", "not parquet at all", "the file cannot be read"),
@@ -213,6 +231,14 @@ def test_bad_files_give_one_clear_error(tmp_path, name, content, what):
     assert name in str(caught.value)
     assert "\n" not in str(caught.value)
     assert caught.value.hint
+
+
+def test_a_truncated_archive_is_refused(tmp_path):
+    rows = "".join(f"318,U1355,A,{i / 7},{1 + i % 997 / 991},,clay\n" for i in range(2000))
+    whole = gzip.compress((HEADER + rows).encode(), mtime=0)
+    (tmp_path / "g.csv.gz").write_bytes(whole[: len(whole) * 3 // 4])
+    with pytest.raises(DataError, match=r"g\.csv\.gz: the rows cannot be read: unexpected end"):
+        bin_tables([tmp_path / "g.csv.gz"])
 
 
 def test_missing_files_folders_and_open_quotation_marks_are_refused(tmp_path):

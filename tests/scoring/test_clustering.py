@@ -102,7 +102,7 @@ def test_hdbscan_needs_no_k_and_reports_its_noise():
     evaluation = evaluate(x, held, train, test, algorithms=("hdbscan",), rules=rules)
     assert {entry.key.rule for entry in evaluation.entries} == {None}
     assert 0.02 < evaluation.scorecard(QUICK).select(metric="noise")[0].mean < 0.5
-    assert any("hdbscan found 3" in note for note in evaluation.notes)
+    assert any(note.endswith("clusters that hdbscan found: 3, 3") for note in evaluation.notes)
     tables = evaluation.find(level="kind").scored.tables
     assert (tables.shape[2], tables.sum()) == (4, 2 * len(test))
 
@@ -145,7 +145,7 @@ def test_levels_with_gaps_are_kind():
         "none: no scored row has a label, so nothing is compared with it",
         "one: all scored rows are 'rock'; agreement scores are meaningless",
         "test: no training row has a label, so accuracy and F1 are left out",
-        f"some: {missing:,} rows without a label are left out (test)",
+        f"some: {missing:,} rows without a label left out (test)",
     } <= set(evaluation.notes)
     with pytest.raises(DataError, match="4 entries fit"):
         evaluation.find(k=3)

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
-from variolite.errors import DataError, DataWarning, RunFolderError, SchemaError
+from variolite.errors import DataError, DataWarning, RecipeError, RunFolderError, SchemaError
 from variolite.recipe import recipe_from_dict
 from variolite.records import read_table
 from variolite.scoring import kept_clusters
@@ -224,7 +224,7 @@ def test_too_few_rows_for_any_k_are_refused_and_names_are_text(tmp_path):
     names = {*prepared.split.train, *prepared.split.validation, *prepared.split.test}
     assert {"007", "1"} < names
     assert len(names) == HOLES
-    with pytest.raises(DataError, match="too few for 100000 clusters"):
+    with pytest.raises(RecipeError, match="too few for 100,000 clusters"):
         fit_clusters(run, prepared.part("train"))
 
 

@@ -79,7 +79,7 @@ def test_a_member_taken_out_encodes_and_scores_as_it_did_beside_the_others(train
 
 
 def test_too_few_rows_are_refused_and_an_empty_validation_part_counts_as_none(train_toy):
-    with pytest.raises(TrainingError, match="1 training rows are left"):
+    with pytest.raises(TrainingError, match="only 1 training row left"):
         replace(train_toy, training=train_toy.training.take([0]))()
     seen = []
     replace(train_toy, validation=train_toy.validation.take([]))(epochs=3, on_epoch=seen.append)

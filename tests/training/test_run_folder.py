@@ -192,6 +192,16 @@ def test_a_file_that_was_changed_is_named(sealed, name):
     assert sealed.whole(path) == path
 
 
+def test_a_run_that_lost_its_model_is_neither_used_nor_trained_over(sealed):
+    (sealed.model_folder / "model.json").unlink()
+    for use in (sealed.require_finished, lambda: sealed.prepare(restart=False)):
+        with pytest.raises(RunFolderError, match=r"model/model\.json of this run is missing"):
+            use()
+    assert (sealed.path / "scorecard.json").is_file()
+    sealed.prepare(restart=True)
+    assert _files(sealed.path) == set(MINE)
+
+
 def test_a_changed_manifest_is_named_and_without_one_nothing_is_compared(sealed):
     content = sealed.manifest_file.read_bytes()
     for at in range(len(content)):

@@ -64,7 +64,7 @@ def test_repeated_rows_are_kept_and_counted():
     whole = pl.concat([frame, own.head(5), copied])
     found = prepare(tiny(), whole, split=split).records
     assert len(found) == len(frame) + 8
-    line = "8 rows repeat another in all but id and group; they are kept; 3 outside training"
+    line = "kept though they repeat another in all but id and group: 8 rows, 3 of them a training"
     assert any(text.startswith(line) for text in found.report.lines())
     assert not any("repeat" in text for text in prepare(tiny(), frame).records.report.lines())
 

@@ -110,8 +110,9 @@ def fit(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Table of what was read in a few wells: well, top, base, lithology, or well, "
-            "depth, lithology. For corelogs/guided, which learns the classes of all wells from it.",
+            help="Table of what was read in a few wells: well, top, base (or else to the next "
+            "top), lithology; or well, depth, lithology. For corelogs/guided, which learns the "
+            "classes of all wells from it.",
         ),
     ] = None,
     members: Annotated[

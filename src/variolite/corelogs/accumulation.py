@@ -11,7 +11,8 @@ from polars.exceptions import PolarsError
 
 from variolite.corelogs.holes import canonical_holes
 from variolite.corelogs.instruments import INSTRUMENTS, InstrumentTable
-from variolite.errors import DataError, nearest
+from variolite.errors import DataError, counted, nearest
+from variolite.records.records import SENTINELS
 
 KEY = ("hole", "bin")
 """What identifies a bin: canonical hole name and integer bin index."""
@@ -98,7 +99,7 @@ def outlier_rule(rule: str | OutlierRule) -> OutlierRule:
 
 
 # Deeper than any hole: a depth beyond it is a slip, and would overflow the bin index.
-_DEEPEST = 100_000.0
+_DEEPEST = 20_000.0
 # No reading is as large, but marks of what is missing are, such as 1e30.
 _LARGEST = 2.0**30
 _BLANKS = " " * 64
@@ -139,12 +140,14 @@ class TableCounts:
             "out of range": self.out_of_range,
         }
         left_out = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items() if count)
-        used = f"{self.used:,} of {self.rows:,} readings"
-        parts = [f"{self.instrument}: {used}, {self.bins:,} bins, {self.holes:,} holes"]
+        used = f"{self.used:,} of {counted(self.rows, 'reading')}"
+        parts = [
+            f"{self.instrument}: {used}, {counted(self.bins, 'bin')}, {counted(self.holes, 'hole')}"
+        ]
         if self.repeated:
-            parts.append(f"{self.repeated:,} rows repeat others and are counted once")
+            parts.append(f"repeated rows, counted once: {self.repeated:,}")
         parts += [f"left out: {left_out}"] if left_out else []
-        parts += [f"{self.unreadable:,} numbers were text"] if self.unreadable else []
+        parts += [f"text in place of a number: {self.unreadable:,}"] if self.unreadable else []
         return "; ".join(parts)
 
 
@@ -189,9 +192,9 @@ def accumulate(
     if usable.is_empty():
         counts = _counts(groups, table, repeated)
         raise DataError(
-            f"none of {counts.rows:,} rows has a depth, a value in range and a lithology "
-            f"({counts.missing_depth:,} lack the depth, {counts.missing_label:,} the lithology, "
-            f"{counts.missing_value:,} a value, {counts.out_of_range:,} are out of range)",
+            f"no row has a depth, a value in range and a lithology: of {counts.rows:,}, "
+            f"{counts.missing_depth:,} lack the depth, {counts.missing_label:,} the lithology, "
+            f"{counts.missing_value:,} a value, {counts.out_of_range:,} are out of range",
             where=counts.path,
             hint="check the columns, the outlier rule, and whether unlabelled rows may stay",
         )
@@ -213,12 +216,12 @@ def _read(
 ) -> tuple[pl.DataFrame, bool]:
     try:
         return _group(table, table.scan(once=once), spacing, rule, keep_label=keep_label)
-    except PolarsError:
+    except (PolarsError, OSError):
         # Text among the numbers: read again, slowly, counting it.
         try:
             lenient = table.scan(lenient=True, once=once)
             return _group(table, lenient, spacing, rule, keep_label=keep_label, lenient=True)
-        except PolarsError as error:
+        except (PolarsError, OSError) as error:
             what = f"the rows cannot be read: {str(error).strip().splitlines()[0]}"
             hint = "look for a broken quotation mark or export the table again"
             raise DataError(what, where=str(table.path), hint=hint) from error
@@ -260,7 +263,7 @@ def _group(
         label = label > _BLANKS
     holes = [f"hole_{i}" for i in range(len(table.hole))]
     index = (
-        pl.when(depth.abs() < _DEEPEST)
+        pl.when((depth.abs() < _DEEPEST) & ~depth.is_in(SENTINELS))
         .then((depth / width).round(mode="half_to_even"))
         .cast(pl.Int32)
     )

@@ -30,7 +30,7 @@ from variolite.corelogs.accumulation import (
 from variolite.corelogs.holes import holes_from_text
 from variolite.corelogs.instruments import INSTRUMENTS, InstrumentTable, open_table
 from variolite.corelogs.lithology import LabelLevel, label_level
-from variolite.errors import DataError, DataWarning, some_of
+from variolite.errors import DataError, DataWarning, counted, some_of
 
 Progress = Callable[[int, int, str], None]
 """Called as ``progress(bytes_done, bytes_total, what)``, before each file and at the end."""
@@ -38,6 +38,10 @@ Progress = Callable[[int, int, str], None]
 _KEY_COLUMNS = ("hole", "expedition", "site", "bin", "depth")
 _LABEL_COLUMNS = ("lithology", "lithology_purity", "lithology_second")
 _GAP_COLUMNS = ("gap_above", "gap_distance")
+
+
+SPACINGS = (1e-4, 1000.0)
+"""Least and largest width of a bin, m. Core scanners read every 0.1 mm; indices have 32 bits."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,8 @@ class JoinStep:
         """Return the step as a line of text."""
         if self.reach is None:
             share = f"{self.rate:.1%} of the smaller side"
-            return f"+ {self.instrument}: {self.matched:,} bins match ({share}), {self.rows:,} rows"
+            met = f"{counted(self.matched, 'common bin')} ({share})"
+            return f"+ {self.instrument}: {met}, {counted(self.rows, 'row')}"
         left = f"{self.left - self.matched:,} before and {self.right - self.matched:,} of it left"
         return f"+ {self.instrument}: {self.matched:,} paired within {self.reach:g} m, {left}"
 
@@ -99,15 +104,15 @@ class BinReport:
         lines = [table.line() for table in self.tables]
         lines += [step.line() for step in self.joins]
         lines.append(
-            f"{self.bins:,} bins of {self.spacing:g} m in {self.holes:,} holes, "
-            f"{self.lithologies:,} lithologies"
+            f"{counted(self.bins, 'bin')} of {self.spacing:g} m in {counted(self.holes, 'hole')}, "
+            f"{counted(self.lithologies, 'lithology', 'lithologies')}"
         )
         counts = {
             f"dropped by the rule '{self.outliers}'": self.outlier_bins,
-            "lost their label: not pure enough": self.impure_bins,
-            "have no label": self.unlabelled_bins,
+            "not pure enough for a label": self.impure_bins,
+            "without a label": self.unlabelled_bins,
         }
-        lines += [f"{count:,} bins {fate}" for fate, count in counts.items() if count]
+        lines += [f"{counted(count, 'bin')} {fate}" for fate, count in counts.items() if count]
         kinds = {"grouped by their last word": self.guessed, "in no group": self.unmapped}
         for how, levels in kinds.items():
             for level, names in levels.items():
@@ -150,9 +155,9 @@ def join_instruments(
         if step.rate < min_match:
             what = f"no hole is common: '{left['hole'][0]}' there, '{holes[0]}' here"
             if common := set(left["hole"]) & set(holes):
-                what = f"{len(common)} holes are common but their depths do not meet"
+                what = f"the depths of {counted(len(common), 'common hole')} do not meet"
             smaller = min(step.left, step.right)
-            what = f"{matched:,} of {smaller:,} bins match ({step.rate:.2%}); {what}"
+            what = f"{matched:,} of {counted(smaller, 'bin')} match ({step.rate:.2%}); {what}"
             where = f"join of {code} to {', '.join([first, *(s.instrument for s in steps)])}"
             hint = "check that the tables are of the same holes and in the same depth scale"
             raise DataError(what, where=where, hint=hint)
@@ -313,8 +318,9 @@ def bin_tables(
         raise DataError("is for join='nearest'", where="tolerance", hint="leave it out")
     spacing = (0.01 if nearest else 0.2) if spacing is None else spacing
     tolerance = 0.05 if tolerance is None else tolerance
-    if not 0 < spacing < float("inf"):
-        raise DataError(f"a bin of {spacing} m", where="spacing", hint="give a positive width in m")
+    if not SPACINGS[0] <= spacing <= SPACINGS[1]:
+        hint = f"give a width from {SPACINGS[0]:g} to {SPACINGS[1]:g} m"
+        raise DataError(f"a bin of {spacing:g} m", where="spacing", hint=hint)
     if not 0 <= min_purity <= 1:
         hint = "give a share between 0 and 1"
         raise DataError(f"a purity of {min_purity}", where="min_purity", hint=hint)

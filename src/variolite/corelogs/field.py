@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from variolite.arguments import keep_out_of_folders, parse_mapping
-from variolite.errors import DataError
+from variolite.errors import DataError, counted
 from variolite.fields import Deferred, Paths
 from variolite.progress import Progress
 from variolite.recipe import Recipe, recipe_to_yaml
@@ -98,13 +98,18 @@ class Corelogs:
         load, bound = _loader(recipe, labels, bound, progress)
         # Late, so that a mistake above is reported without the seconds that torch takes.
         from variolite.corelogs.guided.held_out_wells import few_labelled
-        from variolite.corelogs.guided.run import fit_guided
+        from variolite.corelogs.guided.run import fit_guided, learnt_from
         from variolite.scoring.imputation import calibrate, few_groups_lines, save_calibration
         from variolite.scoring.kept_clusters import fit_clusters, load_clusters
         from variolite.scoring.missingness import absence_lines
         from variolite.training import RunFolder
         from variolite.training.device import choose_device
         from variolite.training.run import train_run
+
+        def check(prepared: Prepared) -> None:
+            recipe.clustering.ks_below(len(prepared.part("train")))
+            if recipe.guided:
+                learnt_from(prepared)
 
         choose_device(device, 0)
         run = RunFolder(out)
@@ -120,6 +125,7 @@ class Corelogs:
                 restart=restart,
                 load=load,
                 required=few_labelled if recipe.guided else None,
+                check=check,
                 progress=progress,
             )
         if run.clusters_file.is_file():
@@ -140,12 +146,14 @@ class Corelogs:
                 save_calibration(run, calibration)
             lines = absence_lines(parts[0], prepared.schema)
             if model.module.architecture.mask_input:  # others do not impute
-                lines += few_groups_lines(calibration, prepared.schema)
+                columns = prepared.schema.schema.columns
+                headers = {n: str(columns[n].source) for n in prepared.schema.numeric_names}
+                lines += few_groups_lines(calibration, headers)
             for line in lines:
                 progress.note(line)
         run.seal_fit()
         how = "k fixed" if clusters.rule == "fixed" else f"k by {clusters.rule}"
-        progress.note(f"{clusters.k} clusters ({clusters.algorithm}, {how})")
+        progress.note(f"{counted(clusters.k, 'cluster')} ({clusters.algorithm}, {how})")
         return run
 
     def impute(

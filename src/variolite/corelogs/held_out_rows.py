@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from variolite.corelogs.striplog.patterns import colours_of, free_colour
-from variolite.report.formatting import counted, plain
+from variolite.errors import counted
+from variolite.report.formatting import plain
 from variolite.report.style import CATEGORIES, OTHER, PAPER
 from variolite.scoring.scorecard import Scorecard
 from variolite.training.run_folder import RunFiles

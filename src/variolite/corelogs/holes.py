@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from variolite.errors import DataError, nearest
+from variolite.errors import DataError, counted, nearest
 
 _PARTS = {
     "expedition": r"\d{1,4}[A-Z]{0,2}",
@@ -121,5 +121,5 @@ def _refuse(bad: pl.Series, where: str) -> None:
     spellings = "318-U1355A, 318-U1355-A or 318_U1355_A"
     hint = f"write it as {spellings}, or give columns Exp, Site and Hole"
     raise DataError(
-        f"{len(bad)} hole names cannot be read, such as {shown}", where=where, hint=hint
+        f"{counted(len(bad), 'hole name')} cannot be read, such as {shown}", where=where, hint=hint
     )

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from variolite.errors import DataError
+from variolite.errors import DataError, counted
 from variolite.progress import Progress
 from variolite.records.files.memory import require_memory
-from variolite.scoring.conformal import groups_needed
 from variolite.scoring.imputation import (
     LEVELS,
     Calibration,
     Errors,
     Imputed,
+    few_groups_lines,
     impute,
     load_calibration,
 )
@@ -48,15 +48,16 @@ def imputed_columns(
         raise DataError(f"there is no interval of {level:g}", where="--level", hint=hint)
     # As drawn, as columns, and as the file holds them.
     require_memory(24 * samples * records.raw.size, f"making {samples:,} samples")
-    calibration = load_calibration(run)
-    if calibration is None:
+    stored = load_calibration(run)
+    if stored is None:
         progress.note(
             "the run holds no errors on new groups (an earlier version fitted it): intervals are "
             "the model's own, and too narrow where groups differ; fit it again"
         )
-    calibration = calibration or Calibration()
+    calibration = stored or Calibration()
     found = impute(model, records, calibration, level=level, samples=samples, seed=seed)
     columns: Columns = {}
+    imputed = {}
     for i, name in enumerate(model.schema.numeric_names):
         header = _header(model, schema, name)
         missing = found.missing[:, i]
@@ -65,12 +66,16 @@ def imputed_columns(
         for part, values in parts.items():
             columns[f"{part}:{header}"] = pl.Series(records.report.as_found(name, values[:, i]))
         if missing.any():
-            line = _line(header, found, i, calibration.of(name), level)
+            imputed[name] = header
+            line = _line(header, found, i, calibration.of(name))
             if name not in schema.columns and (unit := model.schema.units[name]):
                 line += f"; the table lacks it: in {unit}"
             progress.note(line)
     columns |= _categories(model, records, schema)
-    for line in absence_lines(records, model.schema):
+    lines = absence_lines(records, model.schema)
+    if stored is not None:
+        lines += few_groups_lines(stored, imputed, level)
+    for line in lines:
         progress.note(line)
     return columns
 
@@ -96,14 +101,12 @@ def _categories(model: TabularModel, records: Records, schema: Schema) -> Column
     return columns
 
 
-def _line(header: str, found: Imputed, column: int, errors: Errors, level: float) -> str:
+def _line(header: str, found: Imputed, column: int, errors: Errors) -> str:
     """Say how many values of an input were imputed, and how well that goes."""
-    line = f"{header}: {int(found.missing[:, column].sum()):,} values imputed"
+    line = f"{header}: {counted(int(found.missing[:, column].sum()), 'value')} imputed"
     if errors.r2 is not None:
-        held_out = f"{errors.groups} validation group{'s' * (errors.groups != 1)}"
+        held_out = counted(errors.groups, "validation group")
         line += f"; hidden from {held_out}, R² was {errors.r2:.2f}"
-        if errors.groups < (needed := groups_needed(level)):
-            line += f" (too few for {100 * level:g} % intervals, which take {needed})"
     if little := int(found.unexplained[:, column].sum()):
         line += f"; in {little:,} the other inputs explain less than 10 % of the variance"
     return line

@@ -296,10 +296,19 @@ def open_table(path: str | Path, *, depth_scale: str = "CSF-A") -> InstrumentTab
         for name in table.columns:
             if (times := header.count(name)) > 1:
                 raise DataError(f"column '{name}' stands there {times} times", hint="keep one")
+        if not _is_csv(path):
+            _require_numbers(path, table.numeric_columns)
     except DataError as error:
         hint = error.hint or "export the table again"
         raise DataError(error.what, where=str(path), hint=hint) from error.__cause__
     return table
+
+
+def _require_numbers(path: Path, columns: Sequence[str]) -> None:
+    """Raise a DataError where a column of numbers holds neither these nor text."""
+    for name, kind in _scan_binary(path).select(columns).collect_schema().items():
+        if not (kind.is_numeric() or kind in (pl.String, pl.Categorical, pl.Enum, pl.Null)):
+            raise DataError(f"column '{name}' holds {kind}, not numbers")
 
 
 def _is_csv(path: Path) -> bool:

@@ -28,14 +28,13 @@ from variolite.crystals.elements import (
     SYMBOLS,
     parse_formula,
 )
-from variolite.errors import DataError, DataWarning, some_of
+from variolite.errors import DataError, DataWarning, counted, some_of
 from variolite.linkers import atoms_of, read_linker
 from variolite.planning.pool import require_column
 from variolite.planning.rules import Synthesis
 from variolite.records import read_table
 from variolite.records.files.delimited import numbers_among
 from variolite.records.records import text_values
-from variolite.report.formatting import counted
 
 Floats = NDArray[np.float64]
 

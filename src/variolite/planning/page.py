@@ -10,13 +10,14 @@ import polars as pl
 from markupsafe import Markup
 from matplotlib.axes import Axes
 
+from variolite.errors import counted
 from variolite.planning.backtest import Replay, interval, summary
 from variolite.planning.campaign import Campaign
 from variolite.planning.pool import Pool
 from variolite.planning.proposal import Proposal
 from variolite.planning.rules import DEFAULT, Settings
 from variolite.report.figures import legend, panels
-from variolite.report.formatting import counted, percent, significant
+from variolite.report.formatting import percent, significant
 from variolite.report.page import (
     Block,
     Bullets,

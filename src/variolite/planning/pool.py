@@ -18,13 +18,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from variolite.errors import DataError, nearest, some_of
+from variolite.errors import DataError, counted, nearest, some_of
 from variolite.planning.features import encoded, is_target, latents_of
 from variolite.records import Table
 from variolite.records.files.delimited import numbers_among
 from variolite.records.files.tables import load_table
 from variolite.records.records import SENTINELS, text_values
-from variolite.report.formatting import counted
 
 Floats = NDArray[np.float64]
 Names = NDArray[np.str_]

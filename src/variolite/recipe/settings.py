@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from variolite.errors import nearest
+from variolite.errors import RecipeError, nearest
 from variolite.records import Column, DepthContext, Schema
 from variolite.records.schema import BadHole
 
@@ -265,6 +265,20 @@ class ClusteringSpec(Spec):
     k: Annotated[tuple[AtLeastTwo, ...], Field(min_length=1)] = (4, 6, 9, 12, 15, 18)
     rule: Literal["bic", "silhouette", "stability"] = "stability"
     minimum_label_rows: Annotated[int, Field(ge=0)] = 0
+
+    def ks_below(self, rows: int) -> tuple[int, ...]:
+        """Return the numbers of clusters that so many rows allow; RecipeError where there is none.
+
+        HDBSCAN and the prior find or have theirs already: all are returned.
+        """
+        if self.algorithm in ("hdbscan", "prior"):
+            return self.k
+        allowed = tuple(k for k in self.k if k < rows)
+        if not allowed:
+            what = f"{rows:,} training rows are too few for {min(self.k):,} clusters"
+            hint = "set smaller numbers, such as --set clustering.k=[2,3]"
+            raise RecipeError(what, where="clustering.k", hint=hint)
+        return allowed
 
     @model_validator(mode="after")
     def _rule_fits_the_algorithm(self) -> Self:

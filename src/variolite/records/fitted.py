@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.dataclasses import dataclass
 
-from variolite.errors import DataError, ModelFileError, SchemaError
+from variolite.errors import DataError, ModelFileError, SchemaError, counted
 from variolite.records.files.tables import load_table
 from variolite.records.groups import groups_of
 from variolite.records.ranges import require_range, require_valid, warn_of_mixed_units
@@ -134,7 +134,7 @@ def _decimals(values: Array) -> int | None:
 def _levels(column: Column, values: NDArray[np.str_]) -> tuple[str, ...]:
     levels = tuple(sorted(filter(None, pl.Series(values).unique())))
     if len(levels) < 2:
-        what = f"has {len(levels)} level(s) in the training rows, and a category needs two"
+        what = f"has {counted(len(levels), 'level')} in the training rows, and a category needs two"
         hint = f"Leave it out, as by --map {column.name}=-, or add rows that differ"
         raise SchemaError(what, where=f"column {column.source or column.name!r}", hint=hint)
     return levels
@@ -152,7 +152,7 @@ def _set_levels(column: Column, values: NDArray[np.str_]) -> tuple[str, ...]:
     for cell, number in cells:
         counts.update(dict.fromkeys(members_of(cell, column.separator), number))
     if len(counts) < 2:
-        what = f"has {len(counts)} member(s) in the training rows, and a set needs two"
+        what = f"has {counted(len(counts), 'member')} in the training rows, and a set needs two"
         hint = f"Leave it out, as by --map {column.name}=-, or add rows that differ"
         raise SchemaError(what, where=f"column {column.source or column.name!r}", hint=hint)
     return tuple(sorted(counts, key=lambda member: (-counts[member], member)))

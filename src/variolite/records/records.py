@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
-from variolite.errors import DataError, SchemaError
+from variolite.errors import DataError, SchemaError, counted
 from variolite.records.schema import Column, Schema
 from variolite.records.units import can_convert, convert, split_header, units_agree
 
@@ -270,11 +270,12 @@ class ApplyReport:
     def lines(self) -> list[str]:
         """Return one sentence for each thing worth knowing."""
         found = [f"{self.rows_kept:,} of {self.rows_read:,} rows kept"]
-        found += [f"{count:,} rows dropped: {reason}" for reason, count in self.dropped.items()]
+        found += [f"{counted(n, 'row')} dropped: {reason}" for reason, n in self.dropped.items()]
         if again := self.repeated.get("rows"):
-            line = f"{again:,} rows repeat another in all but id and group; they are kept"
+            rows = counted(again, "row")
+            line = f"kept though they repeat another in all but id and group: {rows}"
             if seen := self.repeated["outside training"]:
-                line += f"; {seen:,} outside training repeat a training row"
+                line += f", {seen:,} of them a training row from outside training"
             found.append(line)
         masked = {n: c for n, c in self.missing.items() if f"{n} missing" not in self.dropped}
         for counts, meaning in (

@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
-from variolite.errors import SchemaError
+from variolite.errors import SchemaError, counted
 from variolite.records.names import normalised
 from variolite.records.records import as_text
 
@@ -120,7 +120,8 @@ def split_groups(
     rows = _group_text(group)
     names = sorted(filter(None, pl.Series(rows).unique()))
     if len(names) < 3:
-        what = f"{len(names)} groups ({', '.join(names) or 'none'}) cannot be split: 3 are needed"
+        found = f"{counted(len(names), 'group')} ({', '.join(names) or 'none'})"
+        what = f"{found} cannot be split: 3 are needed"
         hint = "Choose a group column with more distinct names, or add data from other groups"
         raise SchemaError(what, hint=hint)
     kept = [name for name in names if name in training]

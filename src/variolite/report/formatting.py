@@ -54,11 +54,6 @@ def unit_after(unit: str | None) -> str:
     return f" ({unit})" if unit[0].isdigit() else f" {unit}"
 
 
-def counted(count: int, singular: str, plural: str | None = None) -> str:
-    """Write a count with its noun in the right number."""
-    return f"{count:,} {singular if count == 1 else plural or singular + 's'}"
-
-
 def listed(names: tuple[str, ...] | list[str]) -> str:
     """Join names with commas and a last "and"."""
     if len(names) < 2:

@@ -14,10 +14,11 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from variolite.errors import counted
 from variolite.records.splits import Split
 from variolite.report import style
 from variolite.report.figures import key, legend, legend_height, number_axis
-from variolite.report.formatting import counted, listed, plain
+from variolite.report.formatting import listed, plain
 from variolite.report.page import (
     Block,
     Code,

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from variolite.report.formatting import counted, decimals, places_for, plain, unit_after
+from variolite.errors import counted
+from variolite.report.formatting import decimals, places_for, plain, unit_after
 from variolite.report.page import Block, Paragraph, Table
 from variolite.report.style import ACCENT, CATEGORIES, INK, MUTED
 

@@ -387,7 +387,7 @@ def evaluate_clustering(
             entries += _entries(key, by_k, held_out, plan.rules, sample, every_part=every_part)
             if None in by_k:
                 counts = ", ".join(str(seed.fit.fitted.n_clusters) for seed in by_k[None])
-                found.append(f"{name}: {algorithm} found {counts} clusters")
+                found.append(f"{name}: clusters that {algorithm} found: {counts}")
     notes = [*held_out.notes, *_label_notes(held_out), *found]
     return Evaluation(tuple(entries), tuple(dict.fromkeys(notes)))
 

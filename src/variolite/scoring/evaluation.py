@@ -9,7 +9,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from variolite.errors import DataError
+from variolite.errors import DataError, counted
 from variolite.scoring.agreement import LabelCodes, as_text, encode_groups, encode_labels
 from variolite.scoring.intervals import (
     Bootstrap,
@@ -135,7 +135,9 @@ def hold_out(
         train_labels[level], test_labels[level] = encoded.take(train), encoded.take(test[kept])
         for part, of_part in (("training", train_labels), (split, test_labels)):
             if missing := of_part[level].missing:
-                notes.append(f"{level}: {missing:,} rows without a label are left out ({part})")
+                notes.append(
+                    f"{level}: {counted(missing, 'row')} without a label left out ({part})"
+                )
     every = np.ones(len(kept), bool)
     parts: dict[str | None, NDArray[np.bool_]] = {None: every}
     if complete is not None:

@@ -21,7 +21,7 @@ from scipy.special import ndtr
 from torch import Tensor
 
 from variolite.errors import TrainingError
-from variolite.records import Column, FittedSchema, Records
+from variolite.records import Column, Records
 from variolite.scoring.clustering import draw
 from variolite.scoring.conformal import groups_needed, half_widths_of_groups
 from variolite.scoring.intervals import FloatArray
@@ -309,13 +309,13 @@ def _measured(
 
 
 def few_groups_lines(
-    calibration: Calibration, schema: FittedSchema, level: float = 0.9
+    calibration: Calibration, headers: Mapping[str, str], level: float = 0.9
 ) -> list[str]:
-    """Say of which inputs intervals of this level rest on too few groups, in a line or none."""
+    """Say of which inputs, by name, intervals rest on too few groups, in a line or none."""
     needed = groups_needed(level)
     groups = {
-        str(schema.schema.columns[name].source): count
-        for name in schema.numeric_names
+        header: count
+        for name, header in headers.items()
         if (count := calibration.of(name).groups) < needed
     }
     if not groups:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -109,17 +109,9 @@ def fit_clusters(
         clusters = prior_clusters(model)
         _save(run, clusters)
         return clusters
-    plan = ClusteringPlan(algorithms=(spec.algorithm,), ks=spec.k, rules=(spec.rule,))
     n = min(len(training), MAX_TRAIN_ROWS)
-    if spec.algorithm != "hdbscan":
-        grid = tuple(k for k in spec.k if k < n)
-        if not grid:
-            raise DataError(
-                f"{n} training rows are too few for {min(spec.k)} clusters",
-                where="clustering.k",
-                hint="set smaller numbers, such as --set clustering.k=[2,3]",
-            )
-        plan = replace(plan, ks=grid)
+    ks = spec.ks_below(n)
+    plan = ClusteringPlan(algorithms=(spec.algorithm,), ks=ks, rules=(spec.rule,))
     means, log_variances = model.posterior(training)
     active = _active_of(model, means, log_variances)
     # The same rows for every member, so that their criteria can be averaged.

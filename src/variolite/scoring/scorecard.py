@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from variolite.errors import DataError, RunFolderError
+from variolite.errors import DataError, RunFolderError, counted
 from variolite.scoring.intervals import Interval
 from variolite.text_table import text_table
 
@@ -210,8 +210,7 @@ def caution_of(n_groups: int) -> str | None:
     """Return the caution that goes with scores over few groups, None where they are many."""
     if n_groups >= FEW_GROUPS:
         return None
-    groups = "1 held-out group" if n_groups == 1 else f"{n_groups} held-out groups"
-    rough = f"Only {groups}: intervals over so few are rough"
+    rough = f"Only {counted(n_groups, 'held-out group')}: intervals over so few are rough"
     return f"{rough}. Confirm on further splits what looks clear here."
 
 
@@ -232,7 +231,8 @@ def format_scorecard(card: Scorecard) -> str:
         if len({row.rows for row in rows}) == 1 and rows[0].rows:
             of_rows = "rows with gaps" if rows[0].rows == "with gaps" else f"{rows[0].rows} rows"
             task, rows = f"{task} of {of_rows}", [replace(row, rows=None) for row in rows]
-        title = f"{task} ({groups} held-out groups, {seeds} seeds; intervals over both)"
+        held_out = counted(groups, "held-out group")
+        title = f"{task} ({held_out}, {counted(seeds, 'seed')}; intervals over both)"
         blocks.append(f"{title}\n{_table(rows, shown or list(names))}")
     scored = [row.n_groups for row in card.rows if row.task == "clustering"]
     if caution := caution_of(min(scored, default=FEW_GROUPS)):

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from variolite.errors import TrainingError
+from variolite.errors import TrainingError, counted
 from variolite.recipe import ContrastiveSpec, GuidanceSpec
 from variolite.records import Records
 from variolite.training.row_batches import TrainingBatches
@@ -123,8 +123,8 @@ class Guide:
         codes[used] = found.reshape(-1)
         kind = "semi-supervised" if used.sum() < has_label.sum() else "supervised"
         note = (
-            f"{kind}: {label} of {count} of {len(groups)} labelled training groups, "
-            f"{used.mean():.0%} of the rows, {len(classes)} classes"
+            f"{kind}: {label} of {count} of {counted(len(groups), 'labelled training group')}, "
+            f"{used.mean():.0%} of the rows, {counted(len(classes), 'class', 'classes')}"
         )
         return cls(codes, tuple(classes.tolist()), spec.weight, note)
 

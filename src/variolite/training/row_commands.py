@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from variolite.arguments import keep_inputs, keep_out_of_folders, parse_mapping
-from variolite.errors import DataError
+from variolite.errors import DataError, counted
 from variolite.fields import Paths
 from variolite.progress import Progress
 
@@ -118,7 +118,7 @@ def rows_of(
     model: TabularModel = run.model().reading(rows=rows, null=null, gaps=gaps)
     if member is not None and member >= len(model.members):
         raise DataError(
-            f"the run has {len(model.members)} members, counted from 0",
+            f"the run has {counted(len(model.members), 'member')}, counted from 0",
             where=f"--member {member}",
             hint=f"choose 0 to {len(model.members) - 1}",
         )

@@ -19,6 +19,7 @@ import polars as pl
 import torch
 from numpy.typing import NDArray
 
+from variolite.errors import counted
 from variolite.fields import name_of
 from variolite.progress import Progress
 from variolite.recipe import BaseRecipe, Recipe, recipe_to_yaml
@@ -201,7 +202,7 @@ def prepare(
         )
     progress.note(
         f"{len(split.train)} training, {len(split.validation)} validation, "
-        f"{len(split.test)} held-out groups"
+        f"{counted(len(split.test), 'held-out group')}"
     )
     schema = FittedSchema.fit(bound, frame, split.rows(group)["train"], units=units)
     records = schema.apply(frame, units=units)
@@ -241,6 +242,7 @@ def train_run(
     simulated: bool = False,
     load: Callable[..., Table] = load_table,
     required: Required | None = None,
+    check: Callable[[Prepared], object] = lambda _: None,
     features: Callable[[FittedSchema], Features | None] = lambda _: None,
     complete: Callable[[TabularModel, Prepared], TabularModel] = lambda model, _: model,
     save: Callable[[Path, Any], None] = save_model,
@@ -251,14 +253,16 @@ def train_run(
     The ``seeds`` train within one batched model. An unfinished run of the same recipe and data is
     resumed; ``restart`` replaces what is there. ``mapping`` gives the table's column by meaning.
     Pages made of a run say whether its data were ``simulated``. ``load`` and ``required`` are as in
-    `prepare`. A field whose models hold more gives ``features`` of the members of sets, makes what
-    it needs of a trained model with ``complete``, and writes that with ``save``.
+    `prepare`; ``check`` refuses what could not be used after training. A field whose models hold
+    more gives ``features`` of the members of sets, makes what it needs of a trained model with
+    ``complete``, and writes that with ``save``.
     """
     progress = progress or Progress()
     run = TrainingRun(RunFolder(out), recipe, restart=restart, simulated=simulated)
     prepared = prepare(
         recipe, data, mapping=mapping, load=load, required=required, progress=progress
     )
+    check(prepared)
     with progress.training(recipe.training.epochs) as on_epoch:
         fitted = fit_tabular(
             prepared.schema,

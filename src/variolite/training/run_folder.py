@@ -48,6 +48,11 @@ _BY_SCORE = ["scorecard.json", "health.json", "held_out.parquet"]
 _BY_SCORE += ["training.parquet", "generated.parquet"]
 _BY_SCORE += ["originals.crystals", "reconstructed.crystals", "samples.crystals"]
 
+_NO_MODEL = (
+    f"model/{DESCRIPTION} of this run is missing",
+    "restore the file from a copy, or use `variolite fit --restart` to replace the run",
+)
+
 
 class _Part:
     """A path within a run."""
@@ -102,6 +107,8 @@ class RunFolder:
         if self.finished and not restart:
             hint = "choose another --out, or --restart to replace it"
             raise self._refusal("a finished run is here already", hint)
+        if self.sealed and not restart:
+            raise self._refusal(*_NO_MODEL)
         self._require_own()
 
     def _require_own(self) -> None:
@@ -254,6 +261,8 @@ class RunFolder:
         if self.finished:
             self.whole(self.model_folder / DESCRIPTION)
             return
+        if self.sealed:
+            raise self._refusal(*_NO_MODEL)
         if self.checkpoint_file.is_file():
             hint = "run the same `variolite fit` command again to resume it"
             raise self._refusal("this run is not finished", hint)

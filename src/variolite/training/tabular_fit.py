@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from variolite.errors import TrainingError
+from variolite.errors import TrainingError, counted
 from variolite.recipe import MaskingSpec, ModelSpec, TableTrainingSpec, TrainingSpec
 from variolite.records import FittedSchema, Records, Split, spellings
 from variolite.training.device import choose_device, single_thread
@@ -168,7 +168,7 @@ def fit_tabular(
     """
     if len(training) < 2:
         hint = "give more data, or a smaller split.test"
-        raise TrainingError(f"{len(training)} training rows are left", hint=hint)
+        raise TrainingError(f"only {counted(len(training), 'training row')} left", hint=hint)
     guide = None if spec.guidance is None else Guide.of(training, spec.guidance, spec.seed)
     pretraining = spec.pretraining
     sized = partial(
@@ -222,8 +222,9 @@ def fit_tabular(
     labels = guide.codes if guide else None
     checkpoints = resume and resume(_fingerprint(training, validation, labels, settings))
     on_start(
-        f"{reason}; {len(training):,} rows, {source.steps} steps of {source.batch_size}, "
-        f"rate {rate:.2g}, {work:,} weights, {len(members)} members"
+        f"{reason}; {counted(len(training), 'row')}, {counted(source.steps, 'step')} of "
+        f"{source.batch_size}, "
+        f"rate {rate:.2g}, {work:,} weights, {counted(len(members), 'member')}"
     )
     if guide:
         on_start(guide.note)

@@ -23,7 +23,22 @@ def test_intervals_hold_their_top_and_not_their_base(tmp_path):
     text = "Well,Top,Base,Lithology\n15/9-13,100,101,Shale\n15/9-13,101,103,Sandstone\n"
     found, lines = _picks(tmp_path, text).labels(WELLS, DEPTH, "m")
     assert found.tolist() == ["Shale"] * 2 + ["Sandstone"] * 3 + [""] * 5
-    assert lines == ["5 rows of 1 wells labelled by picks.csv: Sandstone (3), Shale (2)"]
+    assert lines == ["5 rows of 1 well labelled by picks.csv: Sandstone (3), Shale (2)"]
+
+
+def test_tops_alone_reach_to_the_next_and_the_last_to_the_end(tmp_path):
+    text = "Well,Top,Formation\nW2,101,Kimberley\nw-2,100,Ash\n15/9-13,100.5,Ash\n"
+    found, lines = _picks(tmp_path, text).labels(WELLS, DEPTH, "m")
+    own = ["", *["Ash"] * 4, "Ash", "Ash", *["Kimberley"] * 3]
+    assert found.tolist() == own
+    assert "tops alone: each reaches to the next in its well, the last to the end" in lines
+    # Of two tops at one depth the upper has no thickness; a top without a name ends the one above.
+    text += "W2,101.5,Void\nW2,101.5,Nils\nW2,102,\n"
+    found, lines = _picks(tmp_path, text).labels(WELLS, DEPTH, "m")
+    assert found[5:].tolist() == ["Ash", "Ash", "Kimberley", "Nils", ""]
+    assert "2 of 6 picks lack a well, a depth of their own or a label" in lines
+    with pytest.raises(DataError, match="picks lie from 300 to 400, rows from 100 to 102"):
+        _picks(tmp_path, "well,top,name\nW2,300,clay\nW2,400,sand\n").labels(WELLS, DEPTH, "m")
 
 
 def test_depths_label_the_nearest_row_and_wells_are_known_by_any_spelling(tmp_path):
@@ -137,6 +152,6 @@ def test_a_table_gains_the_picks_as_a_column(tmp_path):
     said = []
     table = labelled_loader(SCHEMA, {}, picks, said.append)(frame)
     assert table.frame[PICKED].to_list() == [""] * 5 + ["clay"] * 2 + ["sand"] * 2 + [""]
-    assert said == ["4 rows of 1 wells labelled by picks.csv: clay (2), sand (2)"]
+    assert said == ["4 rows of 1 well labelled by picks.csv: clay (2), sand (2)"]
     with pytest.raises(DataError, match="placed by well and depth"):
         labelled_loader(SCHEMA, {}, picks, said.append)(frame.drop("DEPTH_MD"))

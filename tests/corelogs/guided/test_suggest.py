@@ -62,7 +62,7 @@ def test_distances_are_zero_for_the_same_rocks_and_one_for_none_in_common():
 
 
 def test_more_wells_than_there_are_are_refused():
-    with pytest.raises(DataError, match="1 wells without labels are left, and 2 are wanted"):
+    with pytest.raises(DataError, match="only 1 well without labels left, and 2 wanted"):
         suggest(["a", "b"], np.zeros((2, 2)), 2, ["a"])
-    with pytest.raises(DataError, match="all 2 wells have labels already"):
+    with pytest.raises(DataError, match=r"all wells .2. have labels already"):
         suggest(["a", "b"], np.zeros((2, 2)), 1, ["a", "b"])

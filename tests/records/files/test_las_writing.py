@@ -65,11 +65,11 @@ def test_a_file_for_every_well_comes_back(tmp_path):
 def test_one_well_is_one_file_and_rows_without_depth_are_left_out(tmp_path):
     frame = FRAME.with_columns(Well=pl.lit("A"), GR=pl.lit(1.0))
     holed = frame.with_columns(pl.when(pl.col("MD (ft)") > 6).then("MD (ft)").alias("MD (ft)"))
-    with pytest.warns(DataWarning, match="out.las: 1 rows without a depth are left out"):
+    with pytest.warns(DataWarning, match="out.las: 1 row without a depth left out"):
         assert written(tmp_path / "out.las", holed) == [tmp_path / "out.las"]
     assert read_table(tmp_path / "out.las")["cluster"].fill_nan(None).to_list() == [2, None, 1, 0]
     odd = frame.with_columns(pl.Series("MD (ft)", [1.0, 2.0, 3.0, 4.0, float("inf")]))
-    with pytest.warns(DataWarning, match="out.las: 1 rows without a depth are left out"):
+    with pytest.warns(DataWarning, match="out.las: 1 row without a depth left out"):
         written(tmp_path / "out.las", odd)
     none = frame.with_columns(pl.lit(None).alias("MD (ft)"))
     with pytest.raises(DataError, match="no row has a depth"):

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from variolite.errors import DataError, some_of
+from variolite.errors import DataError, counted, some_of
 from variolite.records import Column, Schema, Table, load_table, normalised, numeric_values
 from variolite.records.records import text_values
 from variolite.records.units import can_convert, convert, split_header
@@ -33,7 +33,10 @@ _BASE = (
     "md base",
     "end",
 )
-_CLASS = ("class", "label", "lithology", "facies", "rock", "rock type", "lithofacies", "litho")
+_CLASS = (
+    *("class", "label", "lithology", "facies", "rock", "rock type", "lithofacies", "litho"),
+    *("formation", "formation name", "fm", "zone", "surface", "name"),
+)
 _HINT = "give a table with columns well, top, base and lithology, or well, depth and lithology"
 _ELSEWHERE, _INSIDE = 0.5, 0.9  # shares of picks within the logs, as they are and in another unit
 
@@ -42,7 +45,8 @@ _ELSEWHERE, _INSIDE = 0.5, 0.9  # shares of picks within the logs, as they are a
 class Picks:
     """Labels of intervals of wells, [p] each: well, top and base in ``unit``, label.
 
-    A pick of a single depth has its base at its top; it labels the nearest row within a step.
+    A pick of a single depth has its base at its top; it labels the nearest row within a step. A
+    base of infinity is the end of the well.
     ``notes`` say what was made of the file.
     """
 
@@ -82,8 +86,8 @@ class Picks:
         if not (found != "").any():
             self._refuse(names, own, {well: at for well, (_, at) in logs.items()})
         count = len(set(codes[found != ""].tolist()))
-        of = f"{int((found != '').sum()):,} rows of {count} wells"
-        lines = [f"{of} labelled by {Path(self.where).name}: {counted(found)}", *self.notes]
+        of = f"{counted(int((found != '').sum()), 'row')} of {counted(count, 'well')}"
+        lines = [f"{of} labelled by {Path(self.where).name}: {rows_by_label(found)}", *self.notes]
         if not there.all():
             absent = dict.fromkeys(self.well[~there].tolist())
             lines.append(f"picks of wells that the table lacks: {some_of(absent)}")
@@ -149,7 +153,8 @@ class Picks:
         """Raise a DataError that says why no row lies at a pick."""
         what, hint = "no row of the table lies at a pick", "correct the depths"
         for well, at in logs.items():
-            top, base = self.top[own == well].min(), self.base[own == well].max()
+            top = self.top[own == well].min()
+            base = np.where(np.isinf(self.base), self.top, self.base)[own == well].max()
             place = f"{self.where}, well {self.well[own == well][0]}"
             if len(at):
                 what += f": picks lie from {top:g} to {base:g}, rows from {at[0]:g} to {at[-1]:g}"
@@ -158,7 +163,7 @@ class Picks:
         raise DataError(what, where=self.where, hint=f"the table has wells such as {some}")
 
 
-def counted(labels: NDArray[np.str_]) -> str:
+def rows_by_label(labels: NDArray[np.str_]) -> str:
     """Say how many rows each label has, the commonest first; "" is none."""
     counts = Counter(labels[labels != ""].tolist())
     return some_of((f"{label} ({rows:,})" for label, rows in counts.most_common()), most=15)
@@ -185,7 +190,7 @@ def _spelt_alike(labels: NDArray[np.str_]) -> list[list[str]]:
 
 
 def read_picks(path: Path, schema: Schema) -> Picks:
-    """Read picks from a table of wells, depths (or tops and bases) and labels.
+    """Read picks from a table of wells, depths (or tops, with or without bases) and labels.
 
     Depths are in the unit of the header, else in that of the logs. DataError where a column is
     missing, a base lies above its top, or nothing is picked.
@@ -203,7 +208,11 @@ def read_picks(path: Path, schema: Schema) -> Picks:
         hint = "write plain numbers, without units or marks between thousands; missing ones empty"
         raise DataError(error.what, where=f"{where}: {error.where}", hint=hint) from None
     well, label = text_values(frame["well"]), text_values(frame["label"])
-    whole = np.isfinite(top) & np.isfinite(base) & (well != "") & (label != "")
+    notes = []
+    if first == "top" and "base" not in names:
+        base = _next_tops(well, top)
+        notes.append("tops alone: each reaches to the next in its well, the last to the end")
+    whole = np.isfinite(top) & ~np.isnan(base) & (well != "") & (label != "")
     if not whole.any():
         raise DataError("no row has a well, a depth and a label", where=where, hint=_HINT)
     if (base < top)[whole].any():
@@ -211,10 +220,31 @@ def read_picks(path: Path, schema: Schema) -> Picks:
         hint = "swap the two columns, or correct the row"
         raise DataError(f"the base lies above the top in row {row}", where=where, hint=hint)
     unit = table.units.get(names[first]) or split_header(names[first])[1]
-    label, notes = one_spelling_each(label[whole])
+    label, alike = one_spelling_each(label[whole])
+    notes += alike
     if lost := int((~whole).sum()):
-        notes.append(f"{lost:,} of {len(whole):,} picks lack a well, a depth or a label")
+        lack = (
+            "a well, a depth or a label"
+            if "base" in names or first == "depth"
+            else ("a well, a depth of their own or a label")
+        )
+        notes.append(f"{lost:,} of {len(whole):,} picks lack {lack}")
     return Picks(well[whole], top[whole], base[whole], label, unit, where, tuple(notes))
+
+
+def _next_tops(well: NDArray[np.str_], top: FloatArray) -> FloatArray:
+    """Return the next top in the same well, infinity for the deepest, [p].
+
+    Of tops at one depth the last has the interval, and the others NaN: they are not there.
+    """
+    base = np.where(np.isfinite(top), np.inf, np.nan)
+    codes = np.unique([normalised(name) for name in well.tolist()], return_inverse=True)[1]
+    order = np.lexsort((top, codes))
+    order = order[np.isfinite(top[order])]
+    above, below = order[:-1], order[1:]
+    same = codes[above] == codes[below]
+    base[above[same]] = np.where(top[below] > top[above], top[below], np.nan)[same]
+    return base
 
 
 def _columns(schema: Schema, available: list[str], where: str) -> dict[str, str]:
@@ -234,8 +264,10 @@ def _columns(schema: Schema, available: list[str], where: str) -> dict[str, str]
     )
     wanted = Schema(columns={c.name: c for c in columns})
     found = {name: header for header, name in wanted.sources(available, {}).items()}
-    by_interval = {"top", "base"} <= found.keys()
-    needed = ("well", "label", *(("top", "base") if by_interval else ("depth",)))
+    places: tuple[str, ...] = ("depth",)
+    if "top" in found and ("base" in found or "depth" not in found):
+        places = ("top", "base") if "base" in found else ("top",)
+    needed = ("well", "label", *places)
     if missing := [name for name in needed if name not in found]:
         what = f"there is no column for {missing[0]}; it has {', '.join(available[:8])}"
         raise DataError(what, where=where, hint=_HINT)
@@ -292,7 +324,7 @@ def labelled_loader(
         label = next(iter(schema.bind(table.frame.columns, mapping).labels), None)
         found = text_values(table.frame[str(label.source)]) if label else np.empty(0, "U1")
         require_labels(found)
-        note(f"labels: {counted(found)}")
+        note(f"labels: {rows_by_label(found)}")
         for every in _spelt_alike(found):
             note(f"{', '.join(every)} are labels of their own; spell alike what is one")
         return table

@@ -44,13 +44,13 @@ def labels_of(records: Records) -> NDArray[np.str_]:
     return next(iter(records.labels.values()), np.full(len(records), "", "U1"))
 
 
-def fit_guided(run: RunFolder, prepared: Prepared, note: Callable[[str], None]) -> WellClassifier:
-    """Learn from the logs of all wells and from the labels outside the held-out ones.
+def learnt_from(prepared: Prepared) -> tuple[Records, NDArray[np.str_]]:
+    """Return the rows that a classifier learns from and their labels: all but the held-out wells.
 
     Where no held-out row has a label, the logs of held-out wells are learnt from as well.
     DataError if no row has a label, or all have the same.
     """
-    model, records = run.model(), prepared.records
+    records = prepared.records
     assert records.group is not None  # the split has checked
     test = prepared.split.rows(records.group)["test"]
     labels = labels_of(records)
@@ -58,6 +58,12 @@ def fit_guided(run: RunFolder, prepared: Prepared, note: Callable[[str], None]) 
         rest = np.setdiff1d(np.arange(len(records)), test)
         records, labels = records.take(rest), labels[rest]
     require_labels(labels)
+    return records, labels
+
+
+def fit_guided(run: RunFolder, prepared: Prepared, note: Callable[[str], None]) -> WellClassifier:
+    """Learn from the logs of all wells and from the labels outside the held-out ones."""
+    model, (records, labels) = run.model(), learnt_from(prepared)
     recipe = run.recipe()
     seed = recipe.training.seed
     shift = fit_shift(records, recipe.model, seed, note)
@@ -74,10 +80,9 @@ def _lines(classifier: WellClassifier) -> list[str]:
     accuracy = classifier.left_out.accuracy
     if not accuracy:
         return ["one labelled well: how well others are named cannot be estimated"]
-    values = np.array([*accuracy.values()])
-    worst = min(accuracy, key=lambda name: accuracy[name])
-    line = f"{len(values)} labelled wells, each named by the others: {values.mean():.0%} of rows "
-    return [f"{line}right (least {accuracy[worst]:.0%}, {worst})"]
+    mean, worst = np.mean([*accuracy.values()]), min(accuracy, key=lambda name: accuracy[name])
+    right = f"{mean:.0%} of rows right in the mean of wells, {accuracy[worst]:.0%} in the worst"
+    return [f"{len(accuracy)} labelled wells, each named by the others: {right} ({worst})"]
 
 
 def probabilities_of(

@@ -21,7 +21,7 @@ from variolite.corelogs.guided.features import FIT_ROWS
 from variolite.corelogs.guided.picks import PICKED, read_picks, with_picks
 from variolite.corelogs.guided.run import labels_of, load_classifier, wells_of
 from variolite.corelogs.guided.views import Wells
-from variolite.errors import DataError
+from variolite.errors import DataError, counted
 from variolite.fields import Paths
 from variolite.progress import Progress
 from variolite.scoring.baselines import pca_whitened
@@ -62,7 +62,7 @@ class Suggestions:
 
     def lines(self) -> list[str]:
         """Lay out as text, a line for each well."""
-        lines = [f"{len(self.labelled)} wells have labels"]
+        lines = [f"labelled so far: {counted(len(self.labelled), 'well')}"]
         if self.labelled:
             lines[0] += f"; mean distance of a well to the nearest of them {self.before:.2f}"
         for place, found in enumerate(self.wells, start=1):
@@ -152,9 +152,9 @@ def suggest(
     left = len(names) - len(known)
     if not left:
         hint = "give wells without labels too"
-        raise DataError(f"all {len(names)} wells have labels already", where="--data", hint=hint)
+        raise DataError(f"all wells ({len(names)}) have labels already", where="--data", hint=hint)
     if count > left:
-        what = f"{left} wells without labels are left, and {count} are wanted"
+        what = f"only {counted(left, 'well')} without labels left, and {count} wanted"
         raise DataError(what, where="-n", hint="ask for fewer")
     chosen = _medoids(distance, known, count)
     before = float(distance[:, known].min(1).mean()) if known else float("nan")

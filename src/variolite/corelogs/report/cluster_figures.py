@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from variolite.corelogs.cluster_table import quantiles_of
 from variolite.corelogs.held_out_rows import Classes, HeldOut, contingency
+from variolite.errors import counted
 from variolite.report import style
 from variolite.report.clouds import FIRST_SQUARE, PlaneMap, latent_map
 from variolite.report.figures import ValueAxis, colour_bar, heat_map, note_over, panels, wrapped
-from variolite.report.formatting import counted, percent, plain, significant
+from variolite.report.formatting import percent, plain, significant
 from variolite.report.page import (
     Alternatives,
     Block,

@@ -20,8 +20,9 @@ from variolite.corelogs.report.model_figures import (
     reconstruction_scores,
 )
 from variolite.corelogs.report.strip_log import strip_log_section
+from variolite.errors import counted
 from variolite.report import figures, scores
-from variolite.report.formatting import counted, plain
+from variolite.report.formatting import plain
 from variolite.report.page import (
     Block,
     Bullets,

@@ -10,17 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from variolite.corelogs.held_out_rows import HeldOut
+from variolite.errors import counted
 from variolite.report import figures, style
 from variolite.report.clouds import fit_of, parity_panel
-from variolite.report.formatting import (
-    MINUS,
-    counted,
-    decimals,
-    listed,
-    plain,
-    significant,
-    unit_after,
-)
+from variolite.report.formatting import MINUS, decimals, listed, plain, significant, unit_after
 from variolite.report.page import (
     Block,
     Figure,

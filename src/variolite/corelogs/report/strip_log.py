@@ -20,9 +20,10 @@ from variolite.corelogs.striplog.legend import draw_legend, legend_height
 from variolite.corelogs.striplog.sheet import Sheet
 from variolite.corelogs.striplog.tracks import COLOURS, Curve, Track, tracks_of
 from variolite.corelogs.striplog.well_log import Strip, WellLog
+from variolite.errors import counted
 from variolite.report import style
 from variolite.report.figures import SCALE_NAMES
-from variolite.report.formatting import counted, decimals, listed, plain, significant
+from variolite.report.formatting import decimals, listed, plain, significant
 from variolite.report.page import Alternatives, Figure, Section, missing
 from variolite.report.style import to_svg
 

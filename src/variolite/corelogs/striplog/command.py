@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from variolite.corelogs.field import FIELD, clusters_of
-from variolite.errors import DataError
+from variolite.errors import DataError, counted
 from variolite.fields import Paths
 from variolite.progress import Progress
 from variolite.records.files.tables import ending_of
 from variolite.records.files.writing import require_parent
-from variolite.report.formatting import counted
 from variolite.training import RunFolder
 from variolite.training.row_commands import rows_of
 

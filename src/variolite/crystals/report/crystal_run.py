@@ -14,7 +14,7 @@ from variolite.crystals.elements import chemical_family, reduced_formulas
 from variolite.crystals.files.store import open_store
 from variolite.crystals.matching.displacements import PeriodicErrors, periodic_errors
 from variolite.crystals.report.crystal_figures import Floats, Measure, Strings
-from variolite.report.formatting import counted
+from variolite.errors import counted
 from variolite.scoring.scorecard import Scorecard
 from variolite.training.run_folder import RunFiles, damaged
 

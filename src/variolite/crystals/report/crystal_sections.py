@@ -20,8 +20,9 @@ from variolite.crystals.report.crystal_figures import (
 from variolite.crystals.report.crystal_run import MEASURES, CrystalRun
 from variolite.crystals.report.score_section import headline, scores_section
 from variolite.crystals.report.structure_views import examples, gallery
+from variolite.errors import counted
 from variolite.report.clouds import PlaneMap, latent_map
-from variolite.report.formatting import counted, listed, significant
+from variolite.report.formatting import listed, significant
 from variolite.report.page import (
     Block,
     Figure,

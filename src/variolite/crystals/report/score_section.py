@@ -17,8 +17,9 @@ import yaml
 from variolite.crystals.evaluation.metrics import named, parted
 from variolite.crystals.matching import TOLERANCES
 from variolite.crystals.report.crystal_run import MEASURES, CrystalRun
+from variolite.errors import counted
 from variolite.report.figures import IntervalPanel, RowLabel, Whisker, interval_figure
-from variolite.report.formatting import counted, decimals, listed, places_for, plain, significant
+from variolite.report.formatting import decimals, listed, places_for, plain, significant
 from variolite.report.page import (
     Block,
     Bullets,

@@ -27,7 +27,8 @@ from variolite.crystals.elements import (
 )
 from variolite.crystals.report.crystal_figures import Floats, Integers
 from variolite.crystals.report.crystal_run import Pairs
-from variolite.report.formatting import chemical, counted, decimals, significant
+from variolite.errors import counted
+from variolite.report.formatting import chemical, decimals, significant
 from variolite.report.page import Alternatives, Figure, packaged, template
 from variolite.report.style import INK, MUTED, PAPER, SHOWN_IN, SIZE, WIDTH, blend, ink_on
 

@@ -14,7 +14,7 @@ from variolite.crystals.crystals import Crystal
 from variolite.crystals.elements import METALLIC
 from variolite.crystals.files.reading import read_all
 from variolite.crystals.report import structure_views as views
-from variolite.errors import DataError
+from variolite.errors import DataError, counted
 from variolite.frameworks.assembly.structure_checks import CHECKS
 from variolite.frameworks.assembly.unit_library import Unit
 from variolite.frameworks.columns import SETS, UNITS, split
@@ -27,7 +27,7 @@ from variolite.frameworks.report.generation_figures import called, requests_figu
 from variolite.optional import is_there
 from variolite.records import load_table, read_table, write_text_atomic
 from variolite.report.figures import share_whisker
-from variolite.report.formatting import counted, decimals, significant, unit_after
+from variolite.report.formatting import decimals, significant, unit_after
 from variolite.report.page import (
     Alternatives,
     Block,

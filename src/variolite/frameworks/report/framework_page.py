@@ -7,6 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
+from variolite.errors import counted
 from variolite.frameworks.columns import CELL
 from variolite.frameworks.diagnosis import Diagnosis
 from variolite.frameworks.diagnosis.diagnose import HEADS, score_cells
@@ -15,7 +16,6 @@ from variolite.frameworks.generation.sampling import table_of
 from variolite.frameworks.report import generation_figures as figures
 from variolite.frameworks.report.candidate_table import STYLE, candidate_table
 from variolite.frameworks.report.generation_figures import asked_nothing, called
-from variolite.report.formatting import counted
 from variolite.report.page import (
     Block,
     Figure,

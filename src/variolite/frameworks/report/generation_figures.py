@@ -16,6 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from polars import selectors
 
+from variolite.errors import counted
 from variolite.frameworks.columns import SETS, UNITS
 from variolite.frameworks.diagnosis import diversity
 from variolite.frameworks.diagnosis.findings import Figure as Quantity
@@ -35,7 +36,7 @@ from variolite.report.figures import (
     shares_by_bin,
     titled,
 )
-from variolite.report.formatting import counted, plain
+from variolite.report.formatting import plain
 from variolite.report.page import Figure
 from variolite.report.style import to_svg
 

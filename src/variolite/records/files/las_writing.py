@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from variolite.errors import DataError, DataWarning
+from variolite.errors import DataError, DataWarning, counted
 from variolite.records.files.las import CODE, LasHeader, read_las, read_las_header
 from variolite.records.files.stacking import Table
 from variolite.records.files.writing import files_in, write_bytes_atomic
@@ -69,7 +69,7 @@ def write_las(
     if np.isnan(numbers).all():
         raise DataError("no row has a depth, and LAS files need one", where=f"column {depth!r}")
     if np.isnan(numbers).any():
-        what = f"{path}: {int(np.isnan(numbers).sum()):,} rows without a depth are left out"
+        what = f"{path}: {counted(int(np.isnan(numbers).sum()), 'row')} without a depth left out"
         warnings.warn(what, DataWarning, stacklevel=2)
     wells = text_series(frame[well]) if well else pl.Series([""] * frame.height)
     every = pl.DataFrame({"row": np.arange(frame.height)})
