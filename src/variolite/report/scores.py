@@ -48,7 +48,7 @@ _ALGORITHMS = {
     "kmeans": "k-means",
     "gmm": "Gaussian mixture",
     "hdbscan": "HDBSCAN",
-    "hmm": "hidden Markov model",
+    "hmm": "HMM along depth",
     "gradient_boosting": "gradient boosting",
     "boosting_with_context": "boosting with context",
 }
