@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SETTINGS := pyproject.toml constraints.txt
 
-.PHONY: help demo test docs clean
+.PHONY: help demo test mypy docs pytest clean
 
 help:
 	@echo "make demo    run the whole way on simulated drill cores, about a minute"
@@ -23,13 +23,20 @@ test: export OMP_NUM_THREADS = 1
 test: $(VENV)/ready-for-tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build/html
-	$(BIN)/pytest -n 2
+	$(MAKE) --jobs mypy docs pytest
 
-docs: $(VENV)/ready-for-tests
-	$(BIN)/sphinx-build -W --keep-going docs docs/_build/html
+mypy docs pytest: $(VENV)/ready-for-tests
+
+mypy:
+	$(BIN)/mypy
+
+docs:
+	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build/html
+
+# Neighbouring tests stay in one process, which makes what they share once.
+pytest:
+	$(BIN)/pytest -n 2 --dist worksteal
 
 clean:
 	rm -rf $(VENV) docs/_build dist build .pytest_cache .mypy_cache .ruff_cache \

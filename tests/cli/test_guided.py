@@ -2,10 +2,13 @@
 
 import json
 import re
+import shutil
+from contextlib import redirect_stderr
+from io import StringIO
 
 import polars as pl
 import pytest
-from calling import TINY
+from calling import TINY, run_program
 
 from variolite.corelogs.guided import semi_supervised
 from variolite.corelogs.guided.picks import PICKED
@@ -28,12 +31,24 @@ def field(example, tmp_path_factory):
     return logs, picks, wells, folder
 
 
-def test_picks_of_three_wells_name_the_others(field, program, monkeypatch):
-    monkeypatch.setattr(semi_supervised, "STEPS", 20)
+@pytest.fixture(scope="module")
+def run(field):
+    """A run that learnt the picks; read only."""
+    logs, picks, _, folder = field
+    with pytest.MonkeyPatch.context() as patch, redirect_stderr(StringIO()) as said:
+        patch.setattr(semi_supervised, "STEPS", 20)
+        run_program(
+            *("fit", "corelogs/guided", *TINY),
+            *("--data", logs, "--labels", picks, "--out", folder / "run"),
+        )
+    wording = r"others: \d+% of rows right in the mean of wells, \d+% in the worst \("
+    assert re.search(wording, said.getvalue())
+    return folder / "run"
+
+
+def test_picks_of_three_wells_name_the_others(field, run, program):
     logs, picks, wells, folder = field
-    run, out = folder / "run", folder / "classes.csv"
-    said = program("fit", "corelogs/guided", *TINY, data=logs, labels=picks, out=run).err
-    assert re.search(r"others: \d+% of rows right in the mean of wells, \d+% in the worst \(", said)
+    out = folder / "classes.csv"
     split = json.loads((run / "split.json").read_text())
     assert set(wells[:3]) <= set(split["train"])
     program.works("cluster", run, data=logs, out=out)
@@ -55,11 +70,9 @@ def test_picks_of_three_wells_name_the_others(field, program, monkeypatch):
     assert PICKED not in found.columns
 
 
-def test_labels_of_held_out_wells_are_scored(field, program, monkeypatch):
-    monkeypatch.setattr(semi_supervised, "STEPS", 20)
+def test_labels_of_held_out_wells_are_scored(field, run, program, tmp_path):
     logs, picks, _, folder = field
-    run = folder / "scored"
-    program.works("fit", "corelogs/guided", *TINY, data=logs, labels=picks, out=run)
+    run = shutil.copytree(run, tmp_path / "scored")
     few = program.works("score", run, "--no-baselines", data=logs, labels=picks).out
     assert "no scored row has a label" in few
     without = program.works("score", run, "--no-baselines", data=logs).out
@@ -73,15 +86,16 @@ def test_labels_of_held_out_wells_are_scored(field, program, monkeypatch):
     assert "has learnt no labels" in program.fails("score", bare, data=logs, labels=picks)
 
 
-def test_wells_to_label_are_suggested_from_files_with_various_headers(field, program, tmp_path):
-    logs, picks, wells, folder = field
+def test_wells_to_label_are_suggested_from_files_with_various_headers(
+    field, run, program, tmp_path
+):
+    logs, picks, wells, _ = field
     table = pl.read_parquet(logs)
     (tmp_path / "wells").mkdir()
     for place, well in enumerate(wells):
         own = table.filter(hole=well)
         own = own.rename({"bulk_density": "RHOB"}) if place > 3 else own
         own.write_csv(tmp_path / "wells" / f"{place}.csv")
-    run = folder / "run"
     plain = program.works("corelogs", "suggest-well", run, "--json", data=logs, labels=picks)
     various = program.works(
         "corelogs", "suggest-well", run, "--json", data=tmp_path / "wells", labels=picks

@@ -68,7 +68,7 @@ def features(generator, depth, lithology):
     return np.column_stack([density, susceptibility, gamma, *colours])
 
 
-def held_out(generator, rows=1400):
+def held_out(generator, rows=600):
     """Return the held-out table as ``score`` writes it."""
     frames = []
     for number, name in enumerate(GROUPS["test"]):

@@ -51,8 +51,8 @@ def test_pages_are_written_again_alike_and_stay_small(whole_run, run, html):
     assert 20_000 < max(map(len, re.findall('base64,[^"]*', large))) < 100_000
 
 
-def test_banner_only_for_simulated_data(run):
-    assert "SIMULATED" in page_of(run).find("header")[0].text()
+def test_banner_only_for_simulated_data(run, html):
+    assert "SIMULATED" in read_page(html).find("header")[0].text()
     for name in ("environment.json", "model/model.json"):
         text = (run / name).read_text()
         (run / name).write_text(text.replace('"simulated": true', '"simulated": false'))

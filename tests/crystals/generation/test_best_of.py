@@ -49,9 +49,9 @@ def test_energies_fall_and_compositions_stay(model, made, monkeypatch):
 
 
 def test_further_draws_only_lower_the_energy_and_the_seed_decides(model, made):
-    few, more, again = (lowest_of(model, made, n, per_atom, SAMPLING) for n in (2, 12, 12))
+    few, more, again = (lowest_of(model, made, n, per_atom, SAMPLING) for n in (2, 6, 2))
     assert more.energies.mean() < few.energies.mean() < few.first.mean()
-    np.testing.assert_array_equal(more.energies, again.energies)
+    np.testing.assert_array_equal(few.energies, again.energies)
 
 
 def test_without_an_energy_the_first_draw_stays(model, made):

@@ -232,7 +232,8 @@ def test_without_autografs_one_line_says_how_to_get_it(table, tmp_path, monkeypa
     from variolite import optional
     from variolite.frameworks.assembly.nets import all_nets
 
-    all_nets.cache_clear()
+    # Not from the cache: reading the nets again would cost later tests seconds.
+    monkeypatch.setattr(module, "all_nets", all_nets.__wrapped__)
     monkeypatch.setattr(optional, "is_there", lambda module: module != "autografs")
     with pytest.raises(DataError, match=r"pip install 'variolite\[frameworks\]'"):
         assemble_table(table, tmp_path / "out", workers=1)

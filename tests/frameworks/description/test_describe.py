@@ -44,7 +44,7 @@ def run(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Journal, "remove", keep)
         describe_files(
-            paths, folder / "out.parquet", units=folder / "units.xyz", workers=2, limit=300.0
+            paths, folder / "out.parquet", units=folder / "units.xyz", workers=1, limit=300.0
         )
     return folder
 
