@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import polars as pl
+import pytest
 from calling import TINY, files_of
 
 from variolite.training import RunFolder
@@ -60,14 +61,15 @@ def test_a_finished_run_is_replaced_only_when_asked(copied, program):
     assert not (copied.run / "scorecard.json").exists()
 
 
-def test_a_run_broken_off_while_clustering_goes_on(copied, program):
-    clusters = copied.run / "model" / "clusters.safetensors"
-    made = clusters.read_bytes()
-    clusters.unlink()
+@pytest.mark.parametrize("name", ["clusters.safetensors", "errors.json"])
+def test_a_run_broken_off_while_clustering_goes_on(copied, program, name):
+    lost = copied.run / "model" / name
+    made = lost.read_bytes()
+    lost.unlink()
     command = ("fit", DEFAULT, "--data", copied.data, "--out", copied.run, "--members", 2, *TINY)
     assert "finished run" in program.fails(*command, "--set", "model.latent=3")
     assert "trained already" in program.works(*command).err
-    assert clusters.read_bytes() == made
+    assert lost.read_bytes() == made
 
 
 def test_a_run_killed_in_its_last_steps_is_completed(copied, program):

@@ -62,6 +62,11 @@ def test_picks_of_three_wells_name_the_others(field, run, program):
     read.drop([c for c in read.columns if c.casefold().startswith("depth")]).write_csv(bare)
     message = program.fails("cluster", run, data=bare, out=folder / "none.csv")
     assert "the table has no depth" in message
+    kept = run / "model" / "classifier.safetensors"
+    kept.rename(folder / "kept")
+    message = program.fails("cluster", run, data=logs, out=folder / "none.csv")
+    assert "classifier.safetensors: this file of the run is missing" in message
+    (folder / "kept").rename(kept)
     answer = program.works("corelogs", "suggest-well", run, data=logs, labels=picks, number=2)
     assert answer.out.startswith("labelled so far: 3 wells")
     listed = json.loads(program.works("corelogs", "suggest-well", run, "--json", data=logs).out)

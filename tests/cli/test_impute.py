@@ -116,7 +116,11 @@ def test_seeds_and_samples_have_a_limit(example, program, tmp_path):
 
 def test_a_run_without_errors_says_so(copied, program, tmp_path):
     (copied.run / "model" / "errors.json").unlink()
-    answer = program.works("impute", copied.run, data=copied.data, out=tmp_path / "o.csv")
+    given = {"data": copied.data, "out": tmp_path / "o.csv"}
+    line = program.fails("impute", copied.run, **given)
+    assert "errors.json: this file of the run is missing" in line
+    (copied.run / "manifest.json").unlink()  # as in runs of earlier versions
+    answer = program.works("impute", copied.run, **given)
     assert "no errors on new groups" in answer.err
 
 

@@ -366,8 +366,11 @@ def _trained(
     """Resume a run of the same recipe and data that was interrupted after it was trained."""
     from variolite.training.run import prepare
 
+    if not run.finished:
+        return None
+    made = (run.clusters_file, run.cluster_table_file, run.classifier_file, run.calibration_file)
     whole = run.clusters_file.is_file() and run.classifier_file.is_file() >= recipe.guided
-    if not run.finished or (whole and run.sealed):
+    if whole and run.sealed and not any(map(run.lost, made)):
         return None
     if recipe_to_yaml(run.recipe()) != recipe_to_yaml(recipe):
         return None

@@ -334,7 +334,8 @@ def save_calibration(run: RunFolder, calibration: Calibration) -> None:
 
 
 def load_calibration(run: RunFolder) -> Calibration | None:
-    """Read that of a run; None where an earlier version made it."""
+    """Read that of a run; None where an earlier version made it, RunFolderError if damaged."""
+    run.has(run.calibration_file)
     return run.read(
         run.calibration_file, lambda path: Calibration.model_validate(read_object(path))
     )

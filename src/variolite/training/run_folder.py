@@ -235,6 +235,18 @@ class RunFolder:
             raise damaged(path, "it is not what the run wrote, or its writing was cut off")
         return path
 
+    def lost(self, path: Path) -> bool:
+        """Whether the run wrote a file that is not there any more."""
+        name = path.relative_to(self.path).as_posix()
+        return not path.is_file() and name in self._checksums
+
+    def has(self, path: Path) -> bool:
+        """Whether a file of `fit` is there, if the run needs one; RunFolderError if it was lost."""
+        if self.lost(path):
+            hint = "restore it from a copy, or run the same `variolite fit` again"
+            raise RunFolderError("this file of the run is missing", where=str(path), hint=hint)
+        return path.is_file()
+
     def prepare(self, *, restart: bool) -> None:
         """Make the folder; remove the parts of the run that ``restart`` replaces, no other file.
 

@@ -32,6 +32,8 @@ def test_tops_alone_reach_to_the_next_and_the_last_to_the_end(tmp_path):
     own = ["", *["Ash"] * 4, "Ash", "Ash", *["Kimberley"] * 3]
     assert found.tolist() == own
     assert "tops alone: each reaches to the next in its well, the last to the end" in lines
+    surfaces = text.replace("Top,Formation", "MD,Surface")
+    assert _picks(tmp_path, surfaces).labels(WELLS, DEPTH, "m")[0].tolist() == own
     # Of two tops at one depth the upper has no thickness; a top without a name ends the one above.
     text += "W2,101.5,Void\nW2,101.5,Nils\nW2,102,\n"
     found, lines = _picks(tmp_path, text).labels(WELLS, DEPTH, "m")

@@ -35,7 +35,7 @@ _BASE = (
 )
 _CLASS = (
     *("class", "label", "lithology", "facies", "rock", "rock type", "lithofacies", "litho"),
-    *("formation", "formation name", "fm", "zone", "surface", "name"),
+    *("formation", "formation name", "fm", "zone", "surface", "surfaces", "name"),
 )
 _HINT = "give a table with columns well, top, base and lithology, or well, depth and lithology"
 _ELSEWHERE, _INSIDE = 0.5, 0.9  # shares of picks within the logs, as they are and in another unit
@@ -209,7 +209,9 @@ def read_picks(path: Path, schema: Schema) -> Picks:
         raise DataError(error.what, where=f"{where}: {error.where}", hint=hint) from None
     well, label = text_values(frame["well"]), text_values(frame["label"])
     notes = []
-    if first == "top" and "base" not in names:
+    surfaces = split_header(names["label"])[0].casefold() in ("surface", "surfaces")
+    tops_alone = "base" not in names and (first == "top" or surfaces)
+    if tops_alone:
         base = _next_tops(well, top)
         notes.append("tops alone: each reaches to the next in its well, the last to the end")
     whole = np.isfinite(top) & ~np.isnan(base) & (well != "") & (label != "")
@@ -223,12 +225,8 @@ def read_picks(path: Path, schema: Schema) -> Picks:
     label, alike = one_spelling_each(label[whole])
     notes += alike
     if lost := int((~whole).sum()):
-        lack = (
-            "a well, a depth or a label"
-            if "base" in names or first == "depth"
-            else ("a well, a depth of their own or a label")
-        )
-        notes.append(f"{lost:,} of {len(whole):,} picks lack {lack}")
+        depth = "a depth of their own" if tops_alone else "a depth"
+        notes.append(f"{lost:,} of {len(whole):,} picks lack a well, {depth} or a label")
     return Picks(well[whole], top[whole], base[whole], label, unit, where, tuple(notes))
 
 

@@ -146,9 +146,9 @@ def _save(run: RunFolder, classifier: WellClassifier) -> None:
 
 def load_classifier(run: RunFolder) -> WellClassifier | None:
     """Read the classifier of a run, None where it is not guided; RunFolderError if damaged."""
-    path = run.whole(run.classifier_file)
-    if not path.is_file():
+    if not run.has(run.classifier_file):
         return None
+    path = run.whole(run.classifier_file)
     with reading_arrays(path, "classifier") as (meta, arrays):
 
         def below(start: str) -> dict[str, NDArray[Any]]:
