@@ -11,7 +11,7 @@ TABLES = {
     "no rows": (lambda t: t.clear(), "no rows"),
     "no group": (lambda t: t.drop("hole"), "no column for 'hole'"),
     "no inputs": (lambda t: t.select("hole", "depth"), "0 of the input columns"),
-    "one input": (lambda t: t.select("hole", "red"), "at least 2 are needed"),
+    "one input": (lambda t: t.select("hole", "red"), "needs at least 2"),
     "another unit": (
         lambda t: t.rename({"bulk_density": "RHOB (us/ft)"}),
         "'bulk_density' is declared in g/cm3, but the table gives it in us/ft",
@@ -178,7 +178,7 @@ def test_names_of_any_kind(example, program, tmp_path, names):
 def test_bin_and_schema_answer_mistakes(example, program, tmp_path):
     table, out = example.instruments / "GRA_DataLITH.csv", tmp_path / "b.csv"
     for more, message in (
-        ((table, "--spacing", "0"), "positive width"),
+        ((table, "--spacing", "0"), "from 0.0001 to 1000 m"),
         ((table, "--outliers", "x"), "outlier rule 'x'"),
         ((table, "--min-purity", "3"), "between 0 and 1"),
         ((table, "--tolerance", "0.1"), "nearest"),

@@ -184,7 +184,7 @@ def test_enough_inputs_and_stated_sources_must_be_found():
     optional = {name: {"optional": True} for name in "abc"}
     schema = Schema.from_dict({"columns": optional, "minimum_inputs": 2})
     assert schema.bind(["a", "c"]).left_out == ("b",)
-    with pytest.raises(SchemaError, match="has 1 of the input columns, and at least 2"):
+    with pytest.raises(SchemaError, match="has 1 of the input columns, and needs at least 2"):
         schema.bind(["a"])
     label = {"role": "label", "optional": True}
     schema = Schema.from_dict({"columns": {"rock": label} | optional, "minimum_inputs": 2})

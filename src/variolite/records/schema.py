@@ -390,7 +390,7 @@ class Schema(Settings):
         wanted = max(min(self.minimum_inputs, len(self.inputs)), 1)
         present = sum(column.role == "input" for column in found.values())
         if present < wanted:
-            what = f"the table has {present} of the input columns, and at least {wanted} are needed"
+            what = f"the table has {present} of the input columns, and needs at least {wanted}"
             lacking = [column.name for column in self.inputs if column.name not in found]
             hint = _suggest(lacking[0], available, "It has")
             raise SchemaError(what, hint=f"It lacks {', '.join(lacking)}. {hint}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -157,7 +157,9 @@ def _room(log: WellLog, tracks: Sequence[Track]) -> float:
     return max((_PAPER[1] - 2 * _MARGIN) / _UNIT - _beside(log, tracks), 200.0)
 
 
-def _pages(log: WellLog, tracks: Sequence[Track], source: str, scale: int | None) -> list[Figure]:
+def _pages(
+    log: WellLog, tracks: Sequence[Track], source: str, scale: int | None
+) -> Iterator[Figure]:
     own, more = _fitting(log, tracks)
     low, high = _limits(log)
     room = _room(log, own)
@@ -169,11 +171,9 @@ def _pages(log: WellLog, tracks: Sequence[Track], source: str, scale: int | None
         pieces = [_Piece(a, b, room * (b - a) / each) for a, b in zip(starts, ends, strict=True)]
         pieces = [piece for piece in pieces if piece.height > 1] or pieces[:1]
     height = _PAPER[1] / _UNIT
-    figures = []
     for number, piece in enumerate(pieces, start=1):
         page = f"{number} of {len(pieces)}" if len(pieces) > 1 else ""
-        figures.append(_sheet(log, own, more, piece, height, source, page))
-    return figures
+        yield _sheet(log, own, more, piece, height, source, page)
 
 
 def _picture(log: WellLog, tracks: Sequence[Track], source: str, scale: int | None) -> Figure:
