@@ -69,7 +69,8 @@ class Sheet:
         x = np.column_stack([lefts, rights, rights, lefts])
         corners = np.stack([x, np.column_stack([tops, tops, bases, bases])], axis=-1)
         path = Path.make_compound_path_from_polys(corners)
-        self.axes.add_patch(PathPatch(path, fc=colour, lw=0))
+        # The thin edge hides the seams that viewers leave between beds.
+        self.axes.add_patch(PathPatch(path, fc=colour, ec=colour, lw=0.5 * self.unit))
         return path
 
     def pattern(
