@@ -32,7 +32,7 @@ def test_score_holds_out_whole_holes(example):
     columns = {"order", "bulk_density", "recon:bulk_density", "cluster", "z0", "z9"}
     assert columns <= set(held_out.columns)
     rows = json.loads((example.run / "scorecard.json").read_text())["rows"]
-    methods = {"vae", "raw", "pca_whitened", "autoencoder", "shifted_logs", "supervised"}
+    methods = {"vae", "raw", "pca_whitened", "autoencoder", "no_network", "supervised"}
     assert methods <= {row["method"] for row in rows if row["task"] == "clustering"}
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from variolite.scoring.scorecard import ScoreRow
 
 
-BASELINES = ("raw", "pca_whitened", "autoencoder", "shifted_logs")
+BASELINES = ("raw", "pca_whitened", "autoencoder", "no_network")
 """The unsupervised methods a VAE is measured against."""
 MOST_METRICS, MOST_LINES, MOST_PLACES = 4, 600, 4
 
@@ -25,7 +25,7 @@ _METHODS = {
     "raw": "raw inputs",
     "pca_whitened": "whitened PCA",
     "autoencoder": "plain autoencoder",
-    "shifted_logs": "logs less shifts",
+    "no_network": "logs, no network",
     "supervised": "supervised reference",
     "reference_draw": "draw from the reference",
     "random_decoration": "random decoration of prototypes",
@@ -36,7 +36,7 @@ _METHOD_COLOURS = {
     "raw": CATEGORIES[1],
     "pca_whitened": CATEGORIES[2],
     "autoencoder": CATEGORIES[5],
-    "shifted_logs": CATEGORIES[4],
+    "no_network": CATEGORIES[4],
     "supervised": INK,
     "random_coordinates": CATEGORIES[1],
     "template": CATEGORIES[2],

@@ -50,7 +50,7 @@ class ScoreKey:
     """What was scored; what does not apply is None.
 
     ``method`` is where the features came from: "vae", "raw", "pca_whitened", "autoencoder",
-    "shifted_logs", "supervised"; for a paired row "A vs B". ``split`` names the scored part, or
+    "no_network", "supervised"; for a paired row "A vs B". ``split`` names the scored part, or
     the way of splitting. ``algorithm`` is "kmeans", "gmm", "hdbscan", "hmm" or a kind of
     classifier, ``fit`` says whether it saw training rows or the very rows that are scored.
     ``level`` is the label level, ``k`` the number of clusters and ``rule`` how it was chosen;

@@ -182,12 +182,12 @@ def _score_model(
         # Without a KL term no dimension of it is idle.
         representations["autoencoder"] = represent(plain.encode)
         evaluation = evaluation.merge(_reconstruction(plain, test, "autoencoder"))
-        if model.shift is not None:
-            log("taking shifts from the logs")
-            moved = [model.shift.removed(part) for part in (*known, test)]
-            filled = fill_gaps(logs_of(*moved[:-1]).values, logs_of(moved[-1]).values)
-            representations["shifted_logs"] = Representation(*filled)
-        along = along and {"vae", "autoencoder", "shifted_logs"}
+        if along or model.shift is not None:
+            log("taking the logs as the network sees them")
+            seen = [model.prepared(part) for part in (*known, test)]
+            filled = fill_gaps(logs_of(*seen[:-1]).values, logs_of(seen[-1]).values)
+            representations["no_network"] = Representation(*filled)
+        along = along and {"vae", "autoencoder", "no_network"}
     for names, algorithms in (
         (representations.keys() - along, plan.algorithms),
         (representations.keys() & along, (spec.algorithm,)),
