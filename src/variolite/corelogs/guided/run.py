@@ -66,7 +66,7 @@ def fit_guided(run: RunFolder, prepared: Prepared, note: Callable[[str], None]) 
     model, (records, labels) = run.model(), learnt_from(prepared)
     recipe = run.recipe()
     seed = recipe.training.seed
-    shift = fit_shift(records, recipe.model, seed, note)
+    shift = fit_shift(records, recipe.model, seed, lambda line: note(f"for the classes, {line}"))
     wells = wells_of(model, records, shift)
     features = WellFeatures(wells, FeatureExtractor.fit(wells, seed))
     classifier = replace(fit_classifier(features, labels, seed=seed), shift=shift)
