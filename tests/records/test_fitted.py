@@ -166,10 +166,12 @@ def test_damaged_json_is_refused(damage, says):
         FittedSchema.from_dict(FITTED.to_dict() | damage)
 
 
-def test_missing_values_follow_the_policy():
+@pytest.mark.parametrize("kind", [pl.Float32, pl.Float64])
+def test_missing_values_follow_the_policy(kind):
     frame = table(GR=(4, None), water=(5, None), well=(6, None), facies=(7, None), rock=(8, None),
                   depth=(9, None))  # fmt: skip
     frame[20, "depth"] = math.inf  # nothing else would look at it
+    frame = frame.with_columns(pl.col("depth").cast(kind))
     density = [None, -999.25, 9.0, math.inf, *frame["RHOB"][4:]]
     frame = frame.with_columns(RHOB=pl.Series(density))
     records = FittedSchema.fit(SCHEMA, frame).apply(frame)

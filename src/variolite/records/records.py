@@ -159,7 +159,8 @@ def _exclude(
 ) -> None:
     low, high = column.valid or (None, None)
     # Training refuses infinite inputs; nothing looks at a depth.
-    most = np.finfo(np.float64).max if column.role == "order" else np.inf
+    largest = float(np.finfo(np.float32 if single else np.float64).max)
+    most = largest if column.role == "order" else np.inf
     low, high = -most if low is None else low, most if high is None else high
     marks: tuple[float, ...] = (*SENTINELS, *column.sentinels)
     if single:
