@@ -1,12 +1,16 @@
-"""Name all wells from the labels of a few: FORCE 2020, learning curve and suggested wells.
+"""Name all wells from the labels of a few: learning curve and suggested wells.
 
-    python -m benchmarks.lithology_labels --data wells.parquet
+    python -m benchmarks.lithology_labels force --data wells.parquet
+    python -m benchmarks.lithology_labels simulated --data FOLDER
 
-Four splits of a quarter of the wells; of the others, n are labelled (several random draws, or
+FORCE 2020, or SIMULATED cores that differ in rock, which are made in the folder. Four splits of
+a quarter of the wells; of the others, n are labelled (several random draws, or
 those that `corelogs suggest-well` chooses), and the logs of all are seen. Complete rows of five
 logs. Beside `corelogs/guided`: the same without its autoencoder; boosting with context ("fair");
 and logistic regression on whitened logs less half of the well's median ("base"), all on the same
-rows, every labelled well with the same weight. Writes ``results/lithology_labels``.
+rows, every labelled well with the same weight; on cores, where nothing is to be taken out, these
+two see the logs as they are, too. Writes ``results/lithology_labels`` or
+``results/lithology_labels_simulated``.
 """
 
 from __future__ import annotations
@@ -17,7 +21,7 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -26,6 +30,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 from benchmarks.lithology import WELLS, load
+from benchmarks.lithology_shift import simulated
 from benchmarks.lithology_splits import SplitScores
 from benchmarks.pages import RESULTS, command, provenance, table, write_page
 from numpy.typing import NDArray
@@ -52,11 +57,24 @@ SIZES = (3, 5, 10, 0)  # labelled wells, 0 for all
 TEST_ROWS = 40_000
 ROWS_PER_WELL = 2_000
 METRICS = ("accuracy", "ari", "ami")
+CORES = (40, 60, 3)  # holes, metres and seed of the SIMULATED cores
+FACTS = {
+    "force": "78 wells of FORCE 2020, complete rows of GR, RHOB, NPHI, DTC and RDEP, "
+    "11 lithologies",
+    "simulated": f"{CORES[0]} SIMULATED cores of {CORES[1]} m in bins of 20 cm, density, "
+    "susceptibility, natural gamma and colour",
+}
 NAMES = {
     "guided": "corelogs/guided",
     "without": "without the autoencoder",
     "boosting_with_context": "fair boosting",
     "logistic_regression": "base",
+    "boosting_as_is": "boosting, logs as they are",
+    "logistic_as_is": "logistic regression, logs as they are",
+}
+CLASSIFIER = {
+    "logistic_as_is": "logistic_regression",
+    "boosting_as_is": "boosting_with_context",
 }
 # Weights of logistic regression, clusters and trees alone: for many labelled wells, and for few.
 WITHOUT = ((0.3, 0.3, 0.4, 0.0), (0.4, 0.4, 0.2, 0.0))
@@ -76,11 +94,14 @@ def labelled_wells(
     return list(names[chosen].tolist())
 
 
-def score_split(index: int, path: Path, draws: int) -> tuple[Found, dict[str, list[float]]]:
+def score_split(
+    index: int, data: str, path: Path, draws: int
+) -> tuple[Found, dict[str, list[float]]]:
     """Score all methods and numbers of labelled wells on one split."""
     wells = WELLS["force"]
-    frame = load(wells, path)
-    group = frame[wells.well].to_numpy().astype(str)
+    cores = data == "simulated"
+    frame = simulated(path, *CORES) if cores else load(wells, path)
+    group = frame["hole" if cores else wells.well].to_numpy().astype(str)
     turns = GroupShuffleSplit(4, test_size=0.25, random_state=0).split(frame, groups=group)
     train, test = list(turns)[index]
     known = sorted(set(group[train].tolist()))
@@ -89,13 +110,14 @@ def score_split(index: int, path: Path, draws: int) -> tuple[Found, dict[str, li
     prepared = prepare(recipe, frame, split=split)
     parts = {name: prepared.part(name) for name in ("train", "test")}
     shift = fit_shift(parts["train"], recipe.model, 0, print)
-    assert shift is not None
     logs = {name: _wells(part, shift) for name, part in parts.items()}
-    chooser = LevelChooser(level for level in label_levels() if level.startswith("force"))
     records = prepared.records
     assert records.group is not None
     rows = prepared.split.rows(records.group)
-    labels = chooser(records.labels)["force_lithology"]
+    labels = next(iter(records.labels.values()))
+    if not cores:
+        chooser = LevelChooser(level for level in label_levels() if level.startswith("force"))
+        labels = chooser(records.labels)["force_lithology"]
     held_out = hold_out(
         records.group,
         {"lithology": labels},
@@ -106,10 +128,14 @@ def score_split(index: int, path: Path, draws: int) -> tuple[Found, dict[str, li
     classes = held_out.test_labels["lithology"].classes
     code = {name: i for i, name in enumerate(classes)}
     truth = held_out.test_labels["lithology"].codes
-    features = {
+    inputs = {
         "logistic_regression": [less_half_median(_logs(part)) for part in parts.values()],
         "boosting_with_context": [with_context(_logs(part)) for part in parts.values()],
     }
+    if cores:
+        as_is = [_logs(part) for part in parts.values()]
+        inputs["logistic_as_is"] = [own.values for own in as_is]
+        inputs["boosting_as_is"] = [with_context(_doubled(own)) for own in as_is]
     own = labels[rows["train"]]
     features = WellFeatures(logs["train"], FeatureExtractor.fit(logs["train"], index))
     # Wells are sorted by depth; the rows that are scored, where they stand then.
@@ -138,9 +164,10 @@ def score_split(index: int, path: Path, draws: int) -> tuple[Found, dict[str, li
                 if name == "guided":
                     note = f"accuracy {np.mean(codes == truth):.3f}, calibration error {error:.3f}"
             drawn = _equal_rows(parts["train"], chosen, draw)
-            for name, (x, scored) in features.items() if kind == "random" else ():
+            for name, (x, scored) in inputs.items() if kind == "random" else ():
                 y = np.array([code[label] for label in own[drawn]])
-                found = CLASSIFIERS[name](x[drawn], y, scored[held_out.kept], draw)
+                classify = CLASSIFIERS[CLASSIFIER.get(name, name)]
+                found = classify(x[drawn], y, scored[held_out.kept], draw)
                 predicted.setdefault((kind, size, name), []).append(found)
             note = f"split {index}, {kind} {size}, draw {draw}: {note}"
             print(f"{note}, {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
@@ -156,15 +183,20 @@ def score_split(index: int, path: Path, draws: int) -> tuple[Found, dict[str, li
     return entries, errors
 
 
-def _wells(part: Records, shift: GroupShift) -> Wells:
+def _wells(part: Records, shift: GroupShift | None) -> Wells:
     assert part.group is not None
-    shifts = shift.shifts(part).astype(np.float64)
+    shifts = None if shift is None else shift.shifts(part).astype(np.float64)
     return Wells.of(part.numeric.astype(np.float64), shifts, part.group, part.order)
 
 
 def _logs(part: Records) -> Logs:
     assert part.group is not None
     return Logs(part.numeric.astype(np.float64), part.group, part.order)
+
+
+def _doubled(logs: Logs) -> Logs:
+    """Add the median of each well: less half of the new one, the logs are as they are."""
+    return replace(logs, values=logs.values + 2.0 * (logs.values - less_half_median(logs)))
 
 
 def _equal_rows(part: Records, chosen: list[str], draw: int) -> NDArray[np.int64]:
@@ -178,14 +210,19 @@ def _equal_rows(part: Records, chosen: list[str], draw: int) -> NDArray[np.int64
 def main() -> None:
     """Score all splits in two processes, pool them and write the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("name", choices=FACTS)
+    parser.add_argument("--data", type=Path, required=True, help="wells, or a folder for cores")
     parser.add_argument("--draws", type=int, default=8, help="of labelled wells, on every split")
     parser.add_argument("--processes", type=int, default=2)
     arguments = parser.parse_args()
-    line = command("benchmarks.lithology_labels", arguments)
-    made = provenance(f"{line} --data {arguments.data.name}", ("scikit-learn", "numpy"))
+    name, cores = arguments.name, arguments.name == "simulated"
+    options = vars(arguments) | {"name": None, "data": "FOLDER" if cores else arguments.data.name}
+    line = command(f"benchmarks.lithology_labels {name}", argparse.Namespace(**options))
+    made = provenance(line, ("scikit-learn", "numpy"))
+    if cores:
+        simulated(arguments.data, *CORES)
     began = time.monotonic()
-    work = partial(score_split, path=arguments.data, draws=arguments.draws)
+    work = partial(score_split, data=name, path=arguments.data, draws=arguments.draws)
     with ProcessPoolExecutor(arguments.processes, mp_context=get_context("spawn")) as pool:
         done = list(pool.map(work, range(4)))
     pooled = {
@@ -196,10 +233,11 @@ def main() -> None:
         for key in done[0][0]
     }
     errors = {key: [float(np.mean(found[key])) for _, found in done] for key in done[0][1]}
-    write(pooled, errors, made, arguments.draws, (time.monotonic() - began) / 60)
+    write(name, pooled, errors, made, arguments.draws, (time.monotonic() - began) / 60)
 
 
 def write(
+    data: str,
     pooled: Found,
     errors: dict[str, list[float]],
     made: dict[str, object],
@@ -225,8 +263,8 @@ def write(
                 if (other[2] == "guided") or other[0] == kind
             ]
     lines = [
-        "78 wells of FORCE 2020, complete rows of GR, RHOB, NPHI, DTC and RDEP, 11 lithologies; "
-        f"four splits of a quarter of the wells, {draws} draws of labelled wells on each, "
+        f"{FACTS[data]}; four splits of a quarter of the wells, "
+        f"{draws} draws of labelled wells on each, "
         f"{TEST_ROWS:,} held-out rows a split. Mean over splits and draws, and a 95 % interval "
         "from resampling the held-out wells. ECE: expected calibration error in 15 "
         f"bins, mean over draws, ± standard deviation over splits. {minutes:.0f} min.",
@@ -238,8 +276,8 @@ def write(
         *table(["labelled wells", "comparison", "accuracy", "ARI", "AMI"], pairs),
     ]
     write_page(
-        RESULTS / "lithology_labels",
-        "All wells from the labels of a few",
+        RESULTS / f"lithology_labels{'' if data == 'force' else '_simulated'}",
+        f"All wells from the labels of a few{'' if data == 'force' else ': SIMULATED cores'}",
         lines,
         {"rows": values, "pairs": pairs},
         made,
